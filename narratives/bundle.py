@@ -1,0 +1,436 @@
+"""A trained bundle: the folder `models/<name>/`, saved and loaded without pickle.
+
+    bundle.json          the manifest: format, base model, labels, how texts are read, a sha256 for every other file
+    taxonomy.toml        the bundle's own copy of its labels
+    weights.safetensors  one of three kinds, see `WeightKind`
+    calibration.json     per label: Platt's slope and intercept, threshold; the stance temperature
+    train_config.json    the resolved settings it was trained with
+    metrics.json         what was measured, on which posts
+    README.md            the model card
+    tokenizer.json, model.onnx, config.json   only for base models that no installed package carries
+
+A bundle of the shipped encoder holds only its difference to that encoder (8 bits a weight); the graph that backends run is
+made from both at first use, without torch, and kept in the user's cache folder under the digest of what it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from narratives import taxonomy as taxonomies
+from narratives.backends import FloatArray, RuntimeModel
+from narratives.config import TrainConfig
+from narratives.encoders.shape import GRAPH_VERSION
+from narratives.errors import BundleError, NarrativesError
+from narratives.records import STANCES
+from narratives.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from narratives.backends.torch import NarrativeModel
+
+FORMAT = 1
+DEFAULT_NAME = "kazakhstan-e5-small"
+_MAX_WEIGHT_BYTES = 4 * 2**30
+_REQUIRED = ("taxonomy.toml", "weights.safetensors", "calibration.json", "train_config.json", "metrics.json", "README.md")
+
+WeightKind = Literal["difference", "whole", "linear"]
+"""difference: 8-bit difference to the shipped encoder; whole: all weights, with model.onnx; linear: TF-IDF weights."""
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str], None]
+
+
+def _silent(_message: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """From logits to probabilities to decisions. All tuples are in taxonomy order.
+
+    A label's probability is sigmoid(slope * logit + intercept) (Platt 1999); the stance's is softmax(logits / temperature)
+    (Guo et al. 2017). `thresholds` are in (0, 1].
+    """
+
+    slopes: tuple[float, ...]
+    intercepts: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    stance_temperature: float = 1.0
+
+    @classmethod
+    def identity(cls, n_labels: int) -> Calibration:
+        return cls((1.0,) * n_labels, (0.0,) * n_labels, (0.5,) * n_labels)
+
+    def probabilities(self, label_logits: FloatArray) -> FloatArray:
+        """Shape (n, n_labels), float32 in [0, 1]."""
+        x = label_logits.astype(np.float64) * np.array(self.slopes) + np.array(self.intercepts)
+        probabilities: FloatArray = (1.0 / (1.0 + np.exp(-np.clip(x, -60, 60)))).astype(np.float32)
+        return probabilities
+
+    def stance_probabilities(self, stance_logits: FloatArray) -> FloatArray:
+        """Shape (n, 3), float32, rows sum to 1."""
+        x = stance_logits.astype(np.float64) / self.stance_temperature
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return cast(FloatArray, (e / e.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a text becomes ids: part of what a model is."""
+
+    max_length: int
+    prefix: str = ""
+    pad_id: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBundle:
+    """A bundle in memory. `weights` are as stored; `encoder_weights` gives them ready to use."""
+
+    name: str
+    taxonomy: Taxonomy
+    taxonomy_text: str
+    kind: WeightKind
+    base_model: str
+    base_sha256: str
+    reading: Reading
+    calibration: Calibration
+    train_config: TrainConfig
+    metrics: Mapping[str, Any]
+    card: str
+    weights: Mapping[str, Array] = field(repr=False)
+    agreement: Mapping[str, Any] = field(default_factory=dict)
+    """The check of fast backends against torch in float32: share of flipped decisions for each."""
+    digest: str = ""
+    path: Path | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.taxonomy.ids
+
+    @property
+    def model_id(self) -> str:
+        """What an output's `model` column holds: name and digest."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    # ---- weights ---------------------------------------------------------------------------------------------------
+
+    def heads(self) -> dict[str, FloatArray]:
+        return {name: self.weights[name].astype(np.float32) for name in ("labels.weight", "labels.bias", "stance.weight", "stance.bias")}
+
+    def encoder_weights(self, base: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """The base's weights with this bundle's difference added; names as in transformers' `BertModel`."""
+        out = dict(base)
+        for key, value in self.weights.items():
+            if not key.startswith("difference."):
+                continue
+            name = key.removeprefix("difference.")
+            if name.endswith(".scale"):
+                continue
+            if name not in out or out[name].shape != value.shape:
+                raise BundleError(self.path or self.name, f"weights hold {name!r} {value.shape}, which the base model does not have")
+            delta = value.astype(np.float32)
+            if f"{key}.scale" in self.weights:
+                delta *= self.weights[f"{key}.scale"].astype(np.float32)[:, None]
+            out[name] = out[name] + delta
+        return out
+
+    # ---- what backends run -----------------------------------------------------------------------------------------
+
+    def runtime(self, on_progress: Progress = _silent) -> RuntimeModel:
+        """What a backend needs; files are made when it asks for them. `on_progress` gets a line before slow work."""
+        is_linear = self.kind == "linear"
+        return RuntimeModel(
+            labels=self.labels,
+            max_length=self.reading.max_length,
+            prefix=self.reading.prefix,
+            pad_id=self.reading.pad_id,
+            graph=None if is_linear else (lambda: self._graph(on_progress)),
+            tokenizer=None if is_linear else (lambda: self._tokenizer(on_progress)),
+            torch_module=None if is_linear else self.torch_module,
+            linear_weights=(lambda: dict(self.weights)) if is_linear else None,
+        )
+
+    def _graph(self, on_progress: Progress) -> Path:
+        if self.kind == "whole":
+            return self._file("model.onnx")
+        key = hashlib.sha256(f"{self.digest}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
+
+        def make(target: Path) -> None:
+            on_progress(f"building the runtime graph of {self.name} (once, some 15 s) …")
+            # Imported only here: a cached graph needs neither the ONNX writer nor the base's weights.
+            import onnx
+
+            from narratives.encoders import bundled, graph
+
+            shape, base = bundled.read_weights()
+            onnx.save(graph.build(shape, self.encoder_weights(base), self.heads()), str(target))
+
+        return _cached(f"{self.name}-{key}", "model.onnx", make)
+
+    def _tokenizer(self, on_progress: Progress) -> Path:
+        if self.kind == "whole":
+            return self._file("tokenizer.json")
+
+        def make(target: Path) -> None:
+            on_progress(f"building the tokenizer of {self.base_model} (once) …")
+            from narratives.encoders import bundled
+
+            bundled.build_tokenizer().save(str(target), pretty=False)
+
+        return _cached(f"tokenizer-{self.base_sha256[:24]}", "tokenizer.json", make)
+
+    def _file(self, name: str) -> Path:
+        if self.path is None or not (self.path / name).is_file():
+            raise BundleError(self.path or self.name, f"has no {name}")
+        return self.path / name
+
+    def torch_module(self) -> NarrativeModel:
+        """The model in torch, float32, in evaluation mode. Needs `narratives[train]`."""
+        import torch
+        from transformers import AutoConfig, AutoModel
+
+        from narratives.backends.torch import NarrativeModel
+        from narratives.encoders import bundled
+
+        if self.kind == "difference":
+            encoder: Any = bundled.load_model()[0]
+            _shape, base = bundled.read_weights()
+            encoder.load_state_dict({k: torch.from_numpy(v) for k, v in self.encoder_weights(base).items()}, strict=False)
+        else:
+            config = AutoConfig.from_pretrained(str(self._file("config.json").parent), local_files_only=True, trust_remote_code=False)
+            encoder = AutoModel.from_config(config, trust_remote_code=False)
+            prefix = "encoder."
+            state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in self.weights.items() if k.startswith(prefix)}
+            encoder.load_state_dict(state, strict=False)
+        model = NarrativeModel(encoder, n_labels=len(self.labels), n_stances=len(STANCES))
+        heads = {k: torch.from_numpy(v) for k, v in self.heads().items()}
+        model.load_state_dict(heads, strict=False)
+        return model.eval()
+
+    # ---- save ------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, *, extra_files: Mapping[str, Path] | None = None) -> ModelBundle:
+        """Write the bundle, whole or not at all, and give it back with its digest.
+
+        Args:
+            folder: replaced if it is a bundle; refused if it holds anything else.
+            extra_files: files to copy in beside the usual ones: model.onnx, tokenizer.json, config.json.
+        """
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+            raise BundleError(folder, "exists and is no bundle; choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            (scratch / "taxonomy.toml").write_text(self.taxonomy_text, encoding="utf-8")
+            save_file({k: np.ascontiguousarray(v) for k, v in self.weights.items()}, scratch / "weights.safetensors")
+            _write_json(scratch / "calibration.json", {"labels": list(self.labels), **asdict(self.calibration)})
+            _write_json(scratch / "train_config.json", self.train_config.to_dict())
+            _write_json(scratch / "metrics.json", self.metrics)
+            (scratch / "README.md").write_text(self.card, encoding="utf-8")
+            for name, source in (extra_files or {}).items():
+                shutil.copyfile(source, scratch / name)
+            files = {p.name: _sha256(p) for p in sorted(scratch.iterdir())}
+            _write_json(
+                scratch / "bundle.json",
+                {
+                    "format": FORMAT,
+                    "name": folder.name,
+                    "kind": self.kind,
+                    "base_model": self.base_model,
+                    "base_sha256": self.base_sha256,
+                    "labels": list(self.labels),
+                    "reading": asdict(self.reading),
+                    "agreement": dict(self.agreement),
+                    "files": files,
+                },
+            )
+            if folder.exists():
+                old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
+                folder.rename(old)
+                scratch.rename(folder)
+                shutil.rmtree(old)
+            else:
+                scratch.rename(folder)
+            folder.chmod(0o755)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return load(folder)
+
+
+def find(name_or_path: str | Path | None = None) -> Path:
+    """The folder of a bundle: a path, or the name of a shipped one (`None`: the default).
+
+    Raises:
+        BundleError: there is none.
+    """
+    if name_or_path is not None and Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    name = str(name_or_path or DEFAULT_NAME)
+    shipped = Path(str(resources.files("narratives"))) / "models"
+    checkout = Path(str(resources.files("narratives"))).parent / "models"
+    for root in (shipped, checkout):
+        if re.fullmatch(r"[\w.\-]+", name) and (root / name / "bundle.json").is_file():
+            return root / name
+    raise BundleError(
+        name, f"no such folder, and no bundle of that name is shipped; expected a folder made by `narratives train`, or {DEFAULT_NAME}"
+    )
+
+
+def load(name_or_path: str | Path | None = None) -> ModelBundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: a file is missing, changed, malformed, or of another format.
+    """
+    path = find(name_or_path)
+    manifest = _read_json(path, "bundle.json")
+    if manifest.get("format") != FORMAT:
+        raise BundleError(path, f"format {manifest.get('format')!r}, expected {FORMAT}; train it again or update narratives")
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise BundleError(path, "bundle.json lists no files")
+    for name in _REQUIRED:
+        if name not in files:
+            raise BundleError(path, f"bundle.json lists no {name}")
+    for name, expected in files.items():
+        if not re.fullmatch(r"[\w\-]+\.\w+", name) or not (path / name).is_file():
+            raise BundleError(path, f"{name} is missing; the bundle is incomplete")
+        if (path / name).stat().st_size > _MAX_WEIGHT_BYTES:
+            raise BundleError(path, f"{name} is larger than {_MAX_WEIGHT_BYTES // 2**30} GB")
+        # The card is for people: an edited word in it does not change what the model does.
+        if name != "README.md" and (found := _sha256(path / name)) != expected:
+            raise BundleError(path, f"{name} has sha256 {found[:12]}…, bundle.json says {str(expected)[:12]}…; it was changed or damaged")
+    taxonomy_text = (path / "taxonomy.toml").read_text(encoding="utf-8")
+    taxonomy = taxonomies.parse(taxonomy_text, str(path / "taxonomy.toml"))
+    calibration = _read_json(path, "calibration.json")
+    if not (list(taxonomy.ids) == manifest.get("labels") == calibration.pop("labels", None)):
+        raise BundleError(path, "bundle.json, taxonomy.toml and calibration.json list different labels or another order")
+    weights = _load_weights(path / "weights.safetensors")
+    try:
+        bundle = ModelBundle(
+            name=str(manifest["name"]),
+            taxonomy=taxonomy,
+            taxonomy_text=taxonomy_text,
+            kind=manifest["kind"],
+            base_model=str(manifest["base_model"]),
+            base_sha256=str(manifest["base_sha256"]),
+            reading=Reading(**manifest["reading"]),
+            calibration=Calibration(
+                tuple(calibration["slopes"]),
+                tuple(calibration["intercepts"]),
+                tuple(calibration["thresholds"]),
+                float(calibration["stance_temperature"]),
+            ),
+            train_config=TrainConfig.from_dict(_read_json(path, "train_config.json")),
+            metrics=_read_json(path, "metrics.json"),
+            card=(path / "README.md").read_text(encoding="utf-8"),
+            weights=weights,
+            agreement=manifest.get("agreement", {}),
+            digest=_digest(manifest),
+            path=path,
+        )
+    except (KeyError, TypeError, NarrativesError) as error:
+        raise BundleError(path, f"malformed: {error}") from error
+    _check_heads(bundle, path)
+    return bundle
+
+
+def _check_heads(bundle: ModelBundle, path: Path) -> None:
+    n = len(bundle.labels)
+    for name, rows in (("labels", n), ("stance", len(STANCES))):
+        weight, bias = bundle.weights.get(f"{name}.weight"), bundle.weights.get(f"{name}.bias")
+        if weight is None or bias is None or weight.ndim != 2 or weight.shape[0] != rows or bias.shape != (rows,):
+            raise BundleError(path, f"weights.safetensors: the {name} head does not have {rows} rows")
+    for values in (bundle.calibration.slopes, bundle.calibration.intercepts, bundle.calibration.thresholds):
+        if len(values) != n or not np.isfinite(values).all():
+            raise BundleError(path, f"calibration.json: expected {n} finite numbers for each setting")
+    if bundle.kind not in ("difference", "whole", "linear"):
+        raise BundleError(path, f"kind {bundle.kind!r}, expected difference, whole or linear")
+
+
+def _load_weights(path: Path) -> dict[str, Array]:
+    try:
+        return load_file(path)
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+        raise BundleError(path, f"is no readable safetensors file: {error}") from error
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """What the model computes, not what its card or metrics say of it."""
+    files = manifest["files"]
+    parts = [f"{name}={files[name]}" for name in sorted(files) if name not in {"README.md", "metrics.json", "train_config.json"}]
+    parts += [str(manifest["kind"]), str(manifest["base_sha256"]), json.dumps(manifest["reading"], sort_keys=True)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def quantise(difference: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
+    """A matrix as int8 with a scale per row; the error is at most 1/254 of the row's largest element."""
+    scale = np.maximum(np.abs(difference).max(axis=1) / 127.0, np.finfo(np.float32).tiny)
+    return np.round(difference / scale[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+# ---- cache -----------------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where made files are kept: `$NARRATIVES_CACHE`, else the user's cache folder. Deleting it is safe."""
+    return Path(os.environ.get("NARRATIVES_CACHE") or platformdirs.user_cache_dir("narratives"))
+
+
+def _cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
+    """A file of the cache, made if it is not there or not what its sha256 says."""
+    folder = cache_folder() / key
+    target, seal = folder / name, folder / f"{name}.sha256"
+    if target.is_file() and seal.is_file() and seal.read_text() == _sha256(target):
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another process may be making the same file: each makes its own and the last rename stands.
+    handle, scratch = tempfile.mkstemp(prefix=f".{name}-", suffix=Path(name).suffix, dir=folder)
+    os.close(handle)
+    try:
+        make(Path(scratch))
+        digest = _sha256(Path(scratch))
+        os.replace(scratch, target)
+        seal.write_text(digest)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(folder, f"{name} is missing; expected a folder made by `narratives train`") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(folder, f"{name} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BundleError(folder, f"{name} holds {type(value).__name__}, expected an object")
+    return value

@@ -1,0 +1,118 @@
+"""Each setting once, with its unit, default and reason. The command line's options are these fields."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, Self
+
+from narratives.errors import ConfigError, UnknownName
+
+Precision = Literal["auto", "bfloat16", "float32"]
+BackendName = Literal["auto", "openvino", "onnx", "torch", "linear"]
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """How posts are scored. None of these settings changes what a model learned."""
+
+    backend: BackendName = "auto"
+    """auto: OpenVINO in bfloat16 where the CPU has it and the bundle's agreement check passed, else onnxruntime."""
+    threads: int | None = None
+    """CPU threads of the inference engine; None: all cores this process may use."""
+    chunk_posts: int = 4096
+    """Posts sorted by length together: more waste less padding, fewer answer sooner. Bounds memory."""
+    batch_tokens: int = 2048
+    """Tokens in one batch, padding included; larger ones fall out of the CPU's cache."""
+    max_windows: int = 64
+    """Windows read of one post (64 x 512 tokens are about 100,000 characters); beyond, `truncated` is true."""
+    evidence: bool = True
+    """Find the sentences that carry each label; costs a few more encoder calls for flagged posts only."""
+    labels: tuple[str, ...] | None = None
+    """Only these labels are flagged; None: all of the bundle's. Probabilities of all labels are kept."""
+
+    def __post_init__(self) -> None:
+        _check(self.chunk_posts >= 1, f"chunk_posts is {self.chunk_posts}, expected at least 1")
+        _check(self.batch_tokens >= 512, f"batch_tokens is {self.batch_tokens}, expected at least 512 (one window)")
+        _check(self.max_windows >= 1, f"max_windows is {self.max_windows}, expected at least 1")
+        _check(self.threads is None or self.threads >= 1, f"threads is {self.threads}, expected at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained. Defaults were chosen on validation posts, see docs/experiments.md."""
+
+    base_model: str = "multilingual-e5-small"
+    """The shipped encoder, or any transformers id or folder."""
+    seed: int = 13
+    """Of initialisation, shuffling and the validation split. The test part does not depend on it."""
+    epochs: int = 12
+    """Passes over the training posts at most; early stopping usually ends before."""
+    patience: int = 4
+    """Epochs without a better validation macro-F1 before stopping."""
+    batch_posts: int = 16
+    """Posts per optimiser step; small, because there are few posts and each step learns from rare labels."""
+    learning_rate: float = 5e-5
+    """Peak rate of the encoder's layers, after a linear warm-up of 10% of the steps, then linear decay."""
+    head_learning_rate: float = 2e-3
+    """Peak rate of the two heads: they start from zero and may move faster."""
+    weight_decay: float = 0.01
+    """AdamW (Loshchilov and Hutter 2019); not on biases and layer norms."""
+    layer_decay: float = 0.9
+    """Each layer below learns at this share of the one above (Howard and Ruder 2018)."""
+    train_layers: int = 12
+    """How many of the encoder's top layers are trained; embeddings never are (Kazakh rows would drift unseen)."""
+    max_length: int = 512
+    """Tokens of one window, special tokens included."""
+    dropout: float = 0.1
+    """On the pooled vector, before the heads; inside the encoder there is none (30% faster on a CPU)."""
+    positive_weight_power: float = 0.5
+    """Weight of a positive target: (negatives / positives) to this power; 0 is none, 1 full balance."""
+    stance_weight: float = 0.5
+    """Share of the stance loss beside the label loss."""
+    validation_share: float = 0.15
+    """Of the posts outside the test part, by group."""
+    augment: float = 0.3
+    """Share of training posts shown with dropped Kazakh letters, look-alike letters, typos or other case."""
+    precision: Precision = "auto"
+    """auto: bfloat16 autocast on cuda and on CPUs with avx512_bf16 or amx, else float32."""
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, f"epochs is {self.epochs}, expected at least 1")
+        _check(self.patience >= 1, f"patience is {self.patience}, expected at least 1")
+        _check(self.batch_posts >= 1, f"batch_posts is {self.batch_posts}, expected at least 1")
+        _check(self.learning_rate > 0 and self.head_learning_rate > 0, "learning rates must be above 0")
+        _check(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}, expected in (0, 1]")
+        _check(self.train_layers >= 0, f"train_layers is {self.train_layers}, expected at least 0")
+        _check(self.max_length >= 16, f"max_length is {self.max_length}, expected at least 16")
+        _check(0 <= self.dropout < 1, f"dropout is {self.dropout}, expected in [0, 1)")
+        _check(0 < self.validation_share < 0.5, f"validation_share is {self.validation_share}, expected in (0, 0.5)")
+        _check(0 <= self.augment <= 1, f"augment is {self.augment}, expected in [0, 1]")
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """The config of a bundle's `train_config.json`.
+
+        Raises:
+            UnknownName: a key is not a setting.
+        """
+        for name in values:
+            if name not in cls.__dataclass_fields__:
+                raise UnknownName("setting", name, cls.__dataclass_fields__)
+        return cls(**values)  # type: ignore[arg-type]  # values come from JSON; __post_init__ checks ranges
+
+
+def usable_cores() -> int:
+    """Cores this process may use; fewer than the machine's under taskset or in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows

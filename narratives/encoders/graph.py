@@ -1,0 +1,128 @@
+"""The runtime graph: a BERT-like encoder, mean pooling and two heads, written as ONNX without torch.
+
+`build` takes plain arrays under transformers' names and gives a model that OpenVINO and onnxruntime both read:
+
+    input_ids (n, length) int64, attention_mask (n, length) int64
+        -> label_logits (n, n_labels) float32, stance_logits (n, n_stances) float32
+
+The word embeddings stay in half precision (the table is 80% of the model and is only looked up); all else is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from narratives.encoders.shape import EncoderShape
+
+_OPSET = 20  # the first with Gelu; Attention (23) was slower in onnxruntime and no faster in OpenVINO
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class _Writer:
+    """Collects nodes and weights; each call returns the name of its one output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, name: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def linear(self, x: str, weight: FloatArray, bias: FloatArray, name: str) -> str:
+        # torch keeps (out, in); MatMul wants (in, out).
+        product = self.op("MatMul", x, self.constant(f"{name}.weight", weight.T), name=f"{name}.matmul")
+        return self.op("Add", product, self.constant(f"{name}.bias", bias), name=f"{name}.out")
+
+    def layer_norm(self, x: str, weight: FloatArray, bias: FloatArray, eps: float, name: str) -> str:
+        scale, shift = self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)
+        return self.op("LayerNormalization", x, scale, shift, name=f"{name}.out", axis=-1, epsilon=eps)
+
+
+def build(
+    shape: EncoderShape, encoder: Mapping[str, FloatArray], heads: Mapping[str, FloatArray], *, position_offset: int = 0
+) -> onnx.ModelProto:
+    """Write encoder, pooling and heads as one ONNX model.
+
+    Args:
+        shape: sizes of the encoder.
+        encoder: arrays under the names of transformers' `BertModel`; linear weights (out, in).
+        heads: `labels.weight` (n_labels, hidden), `labels.bias`, `stance.weight` (n_stances, hidden), `stance.bias`.
+        position_offset: first position id; 0 for BERT, 2 for XLM-R.
+    """
+    w = _Writer()
+    hidden, head_size = shape.hidden, shape.hidden // shape.n_heads
+    eps = shape.layer_norm_eps
+
+    table = w.constant("word_embeddings", encoder["embeddings.word_embeddings.weight"].astype(np.float16))
+    words = w.op("Cast", w.op("Gather", table, "input_ids", name="words.half"), name="words", to=TensorProto.FLOAT)
+    # Token type 0 everywhere: its row is added to every position once, here.
+    positions = encoder["embeddings.position_embeddings.weight"] + encoder["embeddings.token_type_embeddings.weight"][0]
+    length = w.op("Shape", "input_ids", name="length", start=1, end=2)
+    start = w.constant("start", np.array([0], dtype=np.int64))
+    axis0 = w.constant("axis0", np.array([0], dtype=np.int64))
+    table = w.constant("positions.table", positions[position_offset:])
+    x = w.op("Add", words, w.op("Slice", table, start, length, axis0, name="positions"), name="embedded")
+    x = w.layer_norm(x, encoder["embeddings.LayerNorm.weight"], encoder["embeddings.LayerNorm.bias"], eps, "embedded.norm")
+
+    mask = w.op("Cast", "attention_mask", name="mask", to=TensorProto.FLOAT)
+    one = w.constant("one", np.array(1.0, dtype=np.float32))
+    low = w.constant("low", np.array(-1e4, dtype=np.float32))  # -inf would give NaN for a row of padding only
+    absent = w.op("Mul", w.op("Sub", one, mask, name="mask.absent"), low, name="mask.low")
+    axes12 = w.constant("axes12", np.array([1, 2], dtype=np.int64))
+    attention_bias = w.op("Unsqueeze", absent, axes12, name="attention_bias")
+
+    split_heads = w.constant("split_heads", np.array([0, 0, shape.n_heads, head_size], dtype=np.int64))
+    join_heads = w.constant("join_heads", np.array([0, 0, hidden], dtype=np.int64))
+    scale = np.float32(1.0 / np.sqrt(head_size))
+    for layer in range(shape.n_layers):
+        at = f"encoder.layer.{layer}."
+
+        def part(part_name: str, at: str = at) -> tuple[FloatArray, FloatArray]:
+            return encoder[f"{at}{part_name}.weight"], encoder[f"{at}{part_name}.bias"]
+
+        def head_view(what: str, order: list[int], factor: np.float32, x: str = x, at: str = at) -> str:
+            weight, bias = encoder[f"{at}attention.self.{what}.weight"], encoder[f"{at}attention.self.{what}.bias"]
+            flat = w.linear(x, weight * factor, bias * factor, f"{at}{what}")
+            return w.op("Transpose", w.op("Reshape", flat, split_heads, name=f"{flat}.heads"), name=f"{flat}.t", perm=order)
+
+        one_ = np.float32(1.0)
+        # The 1/sqrt(head size) of attention is folded into the query's weights.
+        query, value = head_view("query", [0, 2, 1, 3], scale), head_view("value", [0, 2, 1, 3], one_)
+        key = head_view("key", [0, 2, 3, 1], one_)
+        logits = w.op("Add", w.op("MatMul", query, key, name=f"{at}qk"), attention_bias, name=f"{at}qk.masked")
+        weights = w.op("Softmax", logits, name=f"{at}attention", axis=-1)
+        context = w.op("Transpose", w.op("MatMul", weights, value, name=f"{at}av"), name=f"{at}av.t", perm=[0, 2, 1, 3])
+        context = w.op("Reshape", context, join_heads, name=f"{at}context")
+        attended = w.op("Add", w.linear(context, *part("attention.output.dense"), f"{at}ao"), x, name=f"{at}attended")
+        attended = w.layer_norm(attended, *part("attention.output.LayerNorm"), eps, f"{at}attended.norm")
+        inner = w.op("Gelu", w.linear(attended, *part("intermediate.dense"), f"{at}fi"), name=f"{at}gelu")
+        x = w.op("Add", w.linear(inner, *part("output.dense"), f"{at}fo"), attended, name=f"{at}sum")
+        x = w.layer_norm(x, *part("output.LayerNorm"), eps, f"{at}norm")
+
+    axis1, axis2 = (w.constant(f"axis{i}", np.array([i], dtype=np.int64)) for i in (1, 2))
+    kept = w.op("Mul", x, w.op("Unsqueeze", mask, axis2, name="mask.column"), name="kept")
+    total = w.op("ReduceSum", kept, axis1, name="total", keepdims=0)
+    pooled = w.op("Div", total, w.op("ReduceSum", mask, axis1, name="count", keepdims=1), name="pooled")
+    for head in ("labels", "stance"):
+        w.linear(pooled, heads[f"{head}.weight"], heads[f"{head}.bias"], head)
+    w.op("Identity", "labels.out", name="label_logits")
+    w.op("Identity", "stance.out", name="stance_logits")
+
+    ids = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", "length"]) for n in ("input_ids", "attention_mask")]
+    outputs = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", heads[f"{h}.weight"].shape[0]])
+        for n, h in (("label_logits", "labels"), ("stance_logits", "stance"))
+    ]
+    graph = helper.make_graph(w.nodes, "narratives", ids, outputs, initializer=w.initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)

@@ -1,0 +1,74 @@
+"""Tables of leaves: readers, writers and backends by name and suffix. A leaf is imported when it is asked for.
+
+To add a format: one file and one line here. A contract test runs the same facts over every entry and fails for a file
+of `readers/`, `writers/` or `backends/` that lacks its line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from narratives.errors import UnknownName
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """`target` is "module:attribute"; `suffixes` are lower-case file endings that point to it, most usual first."""
+
+    target: str
+    about: str
+    suffixes: tuple[str, ...] = ()
+
+
+def _table(entries: dict[str, Leaf]) -> Mapping[str, Leaf]:
+    return MappingProxyType(entries)
+
+
+READERS = _table(
+    {
+        "telegram_desktop": Leaf("narratives.readers.telegram_desktop:read", "Telegram Desktop export, result.json"),
+        "telethon": Leaf("narratives.readers.telethon:read", "Telethon to_json or 4CAT NDJSON"),
+        "vk": Leaf("narratives.readers.vk:read", "VK wall.get JSON"),
+        "csv": Leaf("narratives.readers.delimited:read", "CSV or TSV, 4CAT's CSV too", (".csv", ".tsv", ".tab")),
+        "jsonl": Leaf("narratives.readers.jsonl:read", "JSON lines or a JSON array", (".jsonl", ".ndjson", ".json")),
+        "parquet": Leaf("narratives.readers.parquet:read", "Parquet", (".parquet", ".pq")),
+    }
+)
+
+WRITERS = _table(
+    {
+        "parquet": Leaf("narratives.writers.parquet:ParquetWriter", "Parquet, the default", (".parquet", ".pq")),
+        "jsonl": Leaf("narratives.writers.jsonl:JsonlWriter", "JSON lines", (".jsonl", ".ndjson")),
+        "csv": Leaf("narratives.writers.delimited:CsvWriter", "CSV that a spreadsheet opens safely", (".csv",)),
+    }
+)
+
+BACKENDS = _table(
+    {
+        "openvino": Leaf("narratives.backends.openvino:load", "fast CPU inference, bfloat16 where the CPU has it"),
+        "onnx": Leaf("narratives.backends.onnx:load", "portable float inference, onnxruntime"),
+        "torch": Leaf("narratives.backends.torch:load", "the reference, float32; cuda where there is one"),
+        "linear": Leaf("narratives.backends.linear:load", "TF-IDF and logistic regression: the baseline"),
+    }
+)
+
+
+def load(kind: str, table: Mapping[str, Leaf], name: str) -> Any:
+    """Import the leaf of that name.
+
+    Raises:
+        UnknownName: the table has no such name.
+    """
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    module, attribute = table[name].target.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def by_suffix(table: Mapping[str, Leaf], suffix: str) -> str | None:
+    """The first name whose leaf claims this file ending, if any."""
+    return next((name for name, leaf in table.items() if suffix.lower() in leaf.suffixes), None)

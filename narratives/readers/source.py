@@ -1,0 +1,101 @@
+"""Opening a file: compression by its first bytes, encoding by its content, lines of bounded length."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from narratives.errors import InputError
+
+MAX_RECORD_BYTES = 16 * 2**20
+"""A longer line or JSON object is rejected whole: no post is 16 MB, and memory must not follow a hostile file."""
+_SAMPLE_BYTES = 2**20
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+BROKEN_COMPRESSION = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+
+
+@contextmanager
+def open_binary(path: Path) -> Iterator[BinaryIO]:
+    """Open for reading bytes, decompressing gzip and zstd; recognised by the first bytes, not the name."""
+    try:
+        with path.open("rb") as raw:
+            magic = raw.read(4)
+            raw.seek(0)
+            if magic[:2] == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=raw) as stream:
+                    yield cast(BinaryIO, io.BufferedReader(stream, 2**18))  # GzipFile is a RawIOBase in all but its type
+            elif magic == b"\x28\xb5\x2f\xfd":
+                # A window of 128 MB is zstd --long=27, the most that its own tools accept unasked.
+                with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(raw, read_across_frames=True) as stream_:
+                    yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream_), 2**18))
+            else:
+                yield raw
+    except PermissionError as error:
+        raise InputError(path, "cannot be opened: permission denied") from error
+
+
+def sample(path: Path) -> bytes:
+    """The first megabyte, decompressed; less where the compression breaks off."""
+    with open_binary(path) as stream:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while size < _SAMPLE_BYTES and (part := stream.read(min(2**16, _SAMPLE_BYTES - size))):
+                parts.append(part)
+                size += len(part)
+        except BROKEN_COMPRESSION:
+            pass  # the reader meets the same fault at its place and reports it
+        return b"".join(parts)
+
+
+def detect_encoding(data: bytes) -> str:
+    """UTF-8 (with or without BOM), UTF-16 with BOM, or Windows-1251: the ones met in practice.
+
+    A file with a few invalid bytes is still UTF-8; one where they are a tenth of all non-ASCII bytes is Windows-1251.
+    """
+    for bom, name in _BOMS:
+        if data.startswith(bom):
+            return name
+    n_high = sum(byte >= 0x80 for byte in data[:_SAMPLE_BYTES])
+    n_bad = data.decode("utf-8", errors="replace").count("\ufffd")
+    return "cp1251" if n_bad > max(1, n_high // 10) else "utf-8"
+
+
+def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str | None]]:
+    """Lines with their 1-based numbers, without their ends; `None` for a line over `MAX_RECORD_BYTES`.
+
+    Invalid bytes become U+FFFD. UTF-16 is decoded as a stream, all else line by line.
+    """
+    encoding = encoding or detect_encoding(sample(path))
+    with open_binary(path) as stream:
+        if encoding.startswith(("utf-16", "utf-32")):
+            decoded = io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="\n")
+            for number, line in enumerate(decoded, start=1):
+                yield number, line.rstrip("\r\n")
+            return
+        number = 0
+        while line_bytes := stream.readline(MAX_RECORD_BYTES):
+            number += 1
+            if len(line_bytes) == MAX_RECORD_BYTES and not line_bytes.endswith(b"\n"):
+                while (rest := stream.readline(2**20)) and not rest.endswith(b"\n"):
+                    pass
+                yield number, None
+                continue
+            if number == 1 and encoding == "utf-8-sig":
+                line_bytes = line_bytes.removeprefix(codecs.BOM_UTF8)
+            plain = "utf-8" if encoding == "utf-8-sig" else encoding
+            yield number, line_bytes.decode(plain, errors="replace").rstrip("\r\n")

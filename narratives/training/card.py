@@ -1,0 +1,94 @@
+"""The model card (Mitchell et al. 2019), written from what was measured. No figure in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from narratives.bundle import ModelBundle
+from narratives.training.metrics import Figure
+
+
+def model_card(bundle: ModelBundle) -> str:
+    """README.md of a bundle that was measured."""
+    metrics, config = bundle.metrics, bundle.train_config
+    test: Mapping[str, Any] = metrics["test"]
+    n_posts, n_groups = metrics["n_posts"], metrics["n_groups"]
+    lines = [
+        f"# {bundle.name}",
+        "",
+        f"Tags Russian and Kazakh posts with {len(bundle.labels)} narrative labels and a stance (endorses, reports, refutes). "
+        f"It triages; people judge. Base model: {bundle.base_model}.",
+        "",
+        "## Made with",
+        "",
+        f"    {metrics['command'] or 'narratives train'}",
+        "",
+        f"Seed {config.seed}; {metrics['training_minutes']} minutes; {n_posts['train']} posts to train on, {n_posts['validation']} to choose "
+        f"epoch, calibration and thresholds, {n_posts['test']} to measure on ({n_groups['train']}, {n_groups['validation']} and "
+        f"{n_groups['test']} events; no event is in two parts). Settings: `train_config.json`.",
+        "",
+        "## Measured on the test part",
+        "",
+        f"Backend {metrics['backend']}. 95% intervals from a bootstrap over events.",
+        "",
+        "| posts | n | labels, macro-F1 | stance, macro-F1 (posts with a label) |",
+        "|---|---|---|---|",
+        *(_row(name, part) for name, part in (("all", test["all"]), *test["by_language"].items())),
+        "",
+        "| label | n | precision | recall | F1 | average precision | calibration error | threshold |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for label, threshold in zip(bundle.labels, bundle.calibration.thresholds, strict=True):
+        figures = test["by_label"][label]
+        cells = [_number(figures[k]) for k in ("precision", "recall")] + [_figure(figures["f1"])]
+        cells += [_number(figures[k]) for k in ("average_precision", "calibration_error")] + [f"{threshold:.2f}"]
+        lines.append(f"| `{label}` | {figures['n_positive']} | {' | '.join(cells)} |")
+    lines += ["", "| stance | n | precision | recall | F1 |", "|---|---|---|---|---|"]
+    for stance, figures in test["by_stance"].items():
+        cells = [_number(figures["precision"]), _number(figures["recall"]), _figure(figures["f1"])]
+        lines.append(f"| `{stance}` | {figures['n_positive']} | {' | '.join(cells)} |")
+    alarms, endorsed = test["false_alarms"], test["label_and_endorses"]
+    lines += [
+        "",
+        f"False alarms: {alarms['n_flagged']} of {alarms['n_posts_without_label']} posts without a label were flagged; most of these are "
+        "written to look alike, so a real dump has far fewer.",
+        f"Flagged as `endorses`: {endorsed['n_flagged']} posts; the label and the stance are both right in {_number(endorsed['precision'])}.",
+        "",
+        "## Backends against torch in float32",
+        "",
+        "| backend | precision | decisions that differ | largest difference of a probability |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {a['precision']} | {a['flipped_share']:.2%} of {a['n_decisions']} | {a['largest_probability_difference']:.4f} |"
+            for name, a in bundle.agreement.items()
+        ),
+        "",
+        "## What it was trained on, and what that means",
+        "",
+        "If the posts are those of `data/posts/`: all of them are **synthetic**, written for this project and read a second time; see "
+        "`data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on events not "
+        "seen in training; expect less on real ones, and review what it flags.",
+        "",
+        "## Limits",
+        "",
+        "- A label says that a post carries a narrative, not that its author means harm, and not that it is false.",
+        "- Stance is read from the text alone: irony without a sign of it is taken at its word.",
+        "- Kazakh in Latin letters and without its special letters is read less surely than Kazakh in Cyrillic.",
+        "- Pictures, voice and links are not read.",
+        "- Not for decisions about people: no moderation, sanction or listing without a person who has read the post.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, part: Mapping[str, Any]) -> str:
+    return f"| {name} | {part['n_posts']} | {_figure(part.get('labels_macro_f1'))} | {_figure(part.get('stance_macro_f1'))} |"
+
+
+def _figure(figure: Mapping[str, Any] | None) -> str:
+    return str(Figure(**figure)) if figure else "–"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

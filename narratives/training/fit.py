@@ -1,0 +1,364 @@
+"""Fine-tuning: an encoder and two heads, fitted to training posts, stopped by validation posts.
+
+What lives here is the loop alone. Reading, splitting, calibrating and saving are in `train.py`; the model's own layers are in
+`backends/torch.py`, because scoring with torch needs them too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from narratives.backends.torch import NarrativeModel
+from narratives.config import TrainConfig, usable_cores
+from narratives.records import Post
+from narratives.taxonomy import Taxonomy
+from narratives.text.normalize import normalize
+from narratives.training.augment import augment
+from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, label_targets, stance_targets
+from narratives.training.metrics import confusion, f1_score
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one pass gave. `macro_f1` is of the labels, `stance_accuracy` of posts with a label, both on validation posts."""
+
+    number: int
+    loss: float
+    macro_f1: float
+    stance_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Told after every step: `step` of `n_steps` in all epochs; `epoch` once an epoch ended."""
+
+    step: int
+    n_steps: int
+    epoch: Epoch | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class _Texts:
+    """Posts as the loop needs them: clean text, language, targets."""
+
+    texts: list[str]
+    languages: list[str | None]
+    labels: BoolArray
+    stances: IntArray
+
+
+def fit(
+    model: NarrativeModel,
+    tokenizer: Tokenizer,
+    *,
+    prefix: str,
+    pad_id: int,
+    train: Sequence[Post],
+    validation: Sequence[Post],
+    taxonomy: Taxonomy,
+    config: TrainConfig,
+    checkpoint: Path,
+    on_progress: OnProgress = lambda _: None,
+) -> list[Epoch]:
+    """Fit the model in place and leave it with the weights of its best epoch.
+
+    After each epoch all that is needed to go on is written to `checkpoint` (safetensors and JSON, no pickle); a call with the
+    same settings goes on from there, and gives what an undisturbed run would have given on the same machine.
+
+    Returns:
+        One entry an epoch.
+    """
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(usable_cores())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    use_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _computes_bfloat16(device))
+    model.to(device)
+    _choose_trained(model, config.train_layers)
+    data, held_out = _prepare(train, taxonomy), _prepare(validation, taxonomy)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(config.max_length)
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast([prefix + text for text in texts])]
+
+    positives = data.labels.sum(axis=0)
+    balance = ((len(data.texts) - positives) / np.maximum(positives, 1)) ** config.positive_weight_power
+    label_loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(balance, dtype=torch.float32, device=device))
+    stance_counts = np.bincount(data.stances[data.stances != NO_STANCE], minlength=3).astype(np.float64)
+    stance_balance = np.sqrt(stance_counts.sum() / 3 / np.maximum(stance_counts, 1))
+    stance_loss = nn.CrossEntropyLoss(ignore_index=NO_STANCE, weight=torch.tensor(stance_balance, dtype=torch.float32, device=device))
+
+    optimizer = _optimizer(model, config)
+    steps_per_epoch = math.ceil(len(data.texts) / config.batch_posts)
+    n_steps = steps_per_epoch * config.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps))
+
+    state = _Checkpoint(checkpoint, _fingerprint(config, train, validation, taxonomy))
+    history, best = state.restore(model, optimizer, schedule)
+    held_out_ids = encode(held_out.texts)
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        if _is_over(history, config.patience):
+            break
+        # Each epoch has its own generators, so that a resumed run sees what an undisturbed one would.
+        rng = random.Random(config.seed * 1000 + epoch)
+        torch.manual_seed(config.seed * 1000 + epoch)
+        texts = [
+            augment(text, language, rng) if rng.random() < config.augment else text
+            for text, language in zip(data.texts, data.languages, strict=True)
+        ]
+        ids = encode(texts)
+        model.train()
+        _no_dropout_inside(model)
+        total = 0.0
+        for number, rows in enumerate(_batches(ids, config.batch_posts, rng), start=1):
+            input_ids, attention_mask = _pad([ids[i] for i in rows], pad_id, device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16):
+                label_logits, stance_logits = model(input_ids, attention_mask)
+            targets = torch.from_numpy(data.labels[rows].astype(np.float32)).to(device)
+            stances = torch.from_numpy(data.stances[rows]).to(device)
+            loss = label_loss(label_logits.float(), targets)
+            if bool((stances != NO_STANCE).any()):
+                loss = loss + config.stance_weight * stance_loss(stance_logits.float(), stances)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach())
+            on_progress(Progress((epoch - 1) * steps_per_epoch + number, n_steps))
+        labels, stance_logits_ = predict(model, held_out_ids, pad_id, device, use_bfloat16)
+        entry = Epoch(epoch, total / steps_per_epoch, *_judge(labels, stance_logits_, held_out))
+        history.append(entry)
+        if best is None or _merit(entry) > _merit(history[best]):
+            best = len(history) - 1
+        state.save(model, optimizer, schedule, history, best)
+        on_progress(Progress(epoch * steps_per_epoch, n_steps, entry))
+    state.load_best(model)
+    model.to("cpu").eval()
+    return history
+
+
+@torch.inference_mode()
+def predict(
+    model: NarrativeModel, ids: Sequence[list[int]], pad_id: int, device: torch.device, use_bfloat16: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Label logits and stance logits of tokenised texts, in their order."""
+    model.eval()
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    labels = np.zeros((len(ids), model.labels.out_features), dtype=np.float32)
+    stances = np.zeros((len(ids), model.stance.out_features), dtype=np.float32)
+    for at in range(0, len(order), 16):
+        rows = order[at : at + 16]
+        input_ids, attention_mask = _pad([ids[i] for i in rows], pad_id, device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16):
+            a, b = model(input_ids, attention_mask)
+        labels[rows], stances[rows] = a.float().cpu().numpy(), b.float().cpu().numpy()
+    return labels, stances
+
+
+def encoder_layers(model: NarrativeModel) -> list[nn.Module]:
+    """The encoder's layers from bottom to top; one list for BERT, XLM-R, DeBERTa and their kin."""
+    stack = getattr(getattr(model.encoder, "encoder", None), "layer", None)
+    return list(stack) if stack is not None else []
+
+
+def _choose_trained(model: NarrativeModel, train_layers: int) -> None:
+    """Freeze embeddings and all but the top layers. An encoder of unknown build is trained whole."""
+    layers = encoder_layers(model)
+    if layers:
+        for parameter in model.encoder.parameters():
+            parameter.requires_grad_(False)
+        for layer in layers[max(0, len(layers) - train_layers) :]:
+            layer.requires_grad_(True)
+
+
+def _no_dropout_inside(model: NarrativeModel) -> None:
+    for module in model.encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout_prob",):
+            if hasattr(module, name):
+                setattr(module, name, 0.0)
+
+
+def _optimizer(model: NarrativeModel, config: TrainConfig) -> torch.optim.AdamW:
+    groups: list[dict[str, Any]] = []
+
+    def add(parameters: list[tuple[str, nn.Parameter]], rate: float) -> None:
+        for decays in (True, False):
+            chosen = [p for name, p in parameters if p.requires_grad and (p.ndim > 1) == decays]
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0})
+
+    layers = encoder_layers(model)
+    for depth, layer in enumerate(reversed(layers)):
+        add(list(layer.named_parameters()), config.learning_rate * config.layer_decay**depth)
+    if not layers:
+        add(list(model.encoder.named_parameters()), config.learning_rate)
+    add([*model.labels.named_parameters(), *model.stance.named_parameters()], config.head_learning_rate)
+    return torch.optim.AdamW(groups)
+
+
+def _rate(step: int, n_steps: int) -> float:
+    """Linear warm-up over the first tenth, then linear decay to a twentieth."""
+    warm_up = max(1, n_steps // 10)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return max(0.05, (n_steps - step) / max(1, n_steps - warm_up))
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def _prepare(posts: Sequence[Post], taxonomy: Taxonomy) -> _Texts:
+    return _Texts(
+        [normalize(post.text).text for post in posts],
+        [post.language for post in posts],
+        label_targets(posts, taxonomy),
+        stance_targets(posts),
+    )
+
+
+def _batches(ids: Sequence[list[int]], size: int, rng: random.Random) -> Iterator[list[int]]:
+    """Shuffled, then sorted by length inside runs of 16 batches: little padding, and still another order each epoch."""
+    order = list(range(len(ids)))
+    rng.shuffle(order)
+    batches = []
+    for at in range(0, len(order), 16 * size):
+        run = sorted(order[at : at + 16 * size], key=lambda i: len(ids[i]))
+        batches += [run[i : i + size] for i in range(0, len(run), size)]
+    rng.shuffle(batches)
+    yield from batches
+
+
+def _pad(ids: Sequence[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    length = max(map(len, ids))
+    input_ids = torch.full((len(ids), length), pad_id, dtype=torch.long)
+    attention_mask = torch.zeros((len(ids), length), dtype=torch.long)
+    for row, one in enumerate(ids):
+        input_ids[row, : len(one)] = torch.tensor(one, dtype=torch.long)
+        attention_mask[row, : len(one)] = 1
+    return input_ids.to(device), attention_mask.to(device)
+
+
+def _judge(label_logits: FloatArray, stance_logits: FloatArray, posts: _Texts) -> tuple[float, float]:
+    counts = confusion(posts.labels, label_logits >= 0).sum(axis=1).astype(np.float64)
+    scores = f1_score(*counts)
+    known = posts.stances != NO_STANCE
+    accuracy = float((stance_logits[known].argmax(1) == posts.stances[known]).mean()) if known.any() else 0.0
+    return (float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0), accuracy
+
+
+def _merit(epoch: Epoch) -> float:
+    # Labels decide; the stance settles near ties, which small validation parts are full of.
+    return epoch.macro_f1 + 0.2 * epoch.stance_accuracy
+
+
+def _is_over(history: Sequence[Epoch], patience: int) -> bool:
+    if not history:
+        return False
+    best = max(range(len(history)), key=lambda i: _merit(history[i]))
+    return len(history) - 1 - best >= patience
+
+
+def _fingerprint(config: TrainConfig, train: Sequence[Post], validation: Sequence[Post], taxonomy: Taxonomy) -> str:
+    import hashlib
+
+    parts = [json.dumps(config.to_dict(), sort_keys=True), taxonomy.digest]
+    parts += [f"{post.text}|{post.labels}|{post.stance}" for posts in (train, validation) for post in posts]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _Checkpoint:
+    """A folder with the state after the last whole epoch, and the weights of the best one."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+
+    def restore(self, model: NarrativeModel, optimizer: torch.optim.AdamW, schedule: Any) -> tuple[list[Epoch], int | None]:
+        try:
+            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return [], None
+        if state.get("fingerprint") != self.fingerprint:
+            shutil.rmtree(self.folder)  # other data or settings: that run's state is of no use to this one
+            return [], None
+        tensors = load_file(self.folder / state["last"])
+        trained = self._trained(model)
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(tensors[f"model.{name}"])
+        for name, parameter in trained.items():
+            if f"average.{name}" in tensors:
+                optimizer.state[parameter] = {
+                    "step": torch.tensor(float(state["n_steps"])),
+                    "exp_avg": tensors[f"average.{name}"].to(parameter.device),
+                    "exp_avg_sq": tensors[f"square.{name}"].to(parameter.device),
+                }
+        for _ in range(int(state["n_steps"])):
+            schedule.step()
+        return [Epoch(**entry) for entry in state["history"]], state["best"]
+
+    def save(self, model: NarrativeModel, optimizer: torch.optim.AdamW, schedule: Any, history: Sequence[Epoch], best: int | None) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self._trained(model).items():
+            tensors[f"model.{name}"] = parameter.detach().contiguous().cpu()
+            if parameter in optimizer.state:
+                tensors[f"average.{name}"] = optimizer.state[parameter]["exp_avg"].contiguous().cpu()
+                tensors[f"square.{name}"] = optimizer.state[parameter]["exp_avg_sq"].contiguous().cpu()
+        last = f"epoch-{len(history):03}.safetensors"
+        save_file(tensors, self.folder / last)
+        if best == len(history) - 1:
+            weights = {name: p.detach().contiguous().cpu() for name, p in self._trained(model).items()}
+            save_file(weights, self.folder / "best.tmp")
+            os.replace(self.folder / "best.tmp", self.folder / f"best-{len(history):03}.safetensors")
+        state = {
+            "fingerprint": self.fingerprint,
+            "last": last,
+            "n_steps": schedule.last_epoch,
+            "best": best,
+            "history": [{k: getattr(e, k) for k in Epoch.__slots__} for e in history],
+        }
+        (self.folder / "state.tmp").write_text(json.dumps(state), encoding="utf-8")
+        os.replace(self.folder / "state.tmp", self.folder / "state.json")
+        kept = {last, f"best-{(best or 0) + 1:03}.safetensors"}
+        for old in self.folder.glob("*.safetensors"):
+            if old.name not in kept:
+                old.unlink()
+
+    def load_best(self, model: NarrativeModel) -> None:
+        state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        weights = load_file(self.folder / f"best-{state['best'] + 1:03}.safetensors")
+        with torch.no_grad():
+            for name, parameter in self._trained(model).items():
+                parameter.copy_(weights[name])
+
+    @staticmethod
+    def _trained(model: NarrativeModel) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in model.named_parameters() if p.requires_grad}

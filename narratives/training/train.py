@@ -1,0 +1,277 @@
+"""Training, from a folder of annotated posts to a bundle: one function that reads top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from narratives import plugins
+from narratives.bundle import Calibration, ModelBundle, Reading, quantise
+from narratives.config import ScoreConfig, TrainConfig
+from narratives.errors import MissingDependency
+from narratives.records import STANCES, Post
+from narratives.scorer import Scorer
+from narratives.taxonomy import Taxonomy
+from narratives.training.calibration import fit_calibration
+from narratives.training.card import model_card
+from narratives.training.corpus import Split, group_of, label_targets, split_corpus, stance_targets
+from narratives.training.metrics import evaluate
+
+if TYPE_CHECKING:
+    from narratives.training.fit import OnProgress
+
+FloatArray = npt.NDArray[np.float32]
+LINEAR = "linear"
+"""As `base_model`: TF-IDF and logistic regression instead of an encoder."""
+
+
+def train(
+    posts: Sequence[Post],
+    taxonomy: Taxonomy,
+    taxonomy_text: str,
+    folder: str | Path,
+    *,
+    config: TrainConfig,
+    command: str = "",
+    on_progress: OnProgress = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> ModelBundle:
+    """Split, fit, calibrate, evaluate, save.
+
+    Args:
+        posts: annotated posts (`corpus.read_corpus`).
+        folder: where the bundle goes; `<folder>.training` holds the state to resume from until it is done.
+        command: what the model card gives as the way to train it again.
+        on_progress: told after each optimiser step.
+        say: gets a line of text before each stage.
+
+    Raises:
+        ConfigError: too few groups to split, or an unknown base model.
+        MissingDependency: `narratives[train]` is not installed.
+    """
+    folder = Path(folder)
+    started = time.monotonic()
+    split = split_corpus(posts, taxonomy, validation_share=config.validation_share, seed=config.seed)
+    say(f"{len(split.train)} posts to train on, {len(split.validation)} to choose on, {len(split.test)} to measure on")
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch = Path(scratch_name)
+        make = _fit_linear if config.base_model == LINEAR else _fit_encoder
+        bundle, extra_files = make(split, taxonomy, taxonomy_text, folder, scratch, config, on_progress, say)
+
+        say("calibrating on validation posts")
+        # Saved once before it is measured: what is measured is what is shipped, 8-bit differences and all.
+        bundle = bundle.save_pretrained(folder, extra_files=extra_files)
+        reference = ScoreConfig(backend="linear" if bundle.kind == "linear" else "torch", evidence=False)
+        logits = raw_logits(bundle, split.validation, reference)
+        calibration = fit_calibration(logits[0], label_targets(split.validation, taxonomy), logits[1], stance_targets(split.validation))
+        bundle = dataclasses.replace(bundle, calibration=calibration)
+        say("comparing the fast backends with torch")
+        agreement = check_agreement(bundle, split.validation, logits[0]) if bundle.kind != "linear" else {}
+        bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
+
+        say("measuring")
+        scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))
+        metrics = {
+            "command": command,
+            "training_minutes": round((time.monotonic() - started) / 60, 1),
+            "backend": f"{scorer.backend.name} {scorer.backend.precision}",
+            "n_posts": {name: len(split.part(name)) for name in ("train", "validation", "test")},
+            "n_groups": {name: len({group_of(p) for p in split.part(name)}) for name in ("train", "validation", "test")},
+            "validation": measure(scorer, split.validation),
+            "test": measure(scorer, split.test),
+        }
+        bundle = dataclasses.replace(bundle, metrics=metrics)
+        bundle = dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
+    shutil.rmtree(_state_folder(folder), ignore_errors=True)
+    return bundle
+
+
+def _state_folder(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".training")
+
+
+def _fit_linear(
+    split: Split,
+    taxonomy: Taxonomy,
+    text: str,
+    folder: Path,
+    scratch: Path,
+    config: TrainConfig,
+    on_progress: OnProgress,
+    say: Callable[[str], None],
+) -> tuple[ModelBundle, dict[str, Path]]:
+    from narratives.training.linear import fit_linear
+
+    say("fitting TF-IDF and logistic regression")
+    weights = fit_linear(split.train, taxonomy, seed=config.seed)
+    return _unmeasured(folder, taxonomy, text, config, "linear", "", Reading(max_length=100_000), weights), {}
+
+
+def _fit_encoder(
+    split: Split,
+    taxonomy: Taxonomy,
+    text: str,
+    folder: Path,
+    scratch: Path,
+    config: TrainConfig,
+    on_progress: OnProgress,
+    say: Callable[[str], None],
+) -> tuple[ModelBundle, dict[str, Path]]:
+    try:
+        import torch
+
+        from narratives.backends.torch import NarrativeModel
+        from narratives.encoders import bundled, hub
+        from narratives.training.fit import fit
+    except ImportError as error:
+        raise MissingDependency(error.name or "torch", "train") from error
+
+    say(f"loading {config.base_model}")
+    is_bundled = config.base_model == bundled.NAME
+    encoder, tokenizer = bundled.load_model() if is_bundled else hub.load_model(config.base_model)
+    positions = int(getattr(encoder.config, "max_position_embeddings", config.max_length))
+    pad_id = int(tokenizer.pad_token_id or 0)
+    # XLM-R's positions start after the padding id: its 514 hold 512 tokens.
+    usable = positions - (pad_id + 1 if encoder.config.model_type in {"xlm-roberta", "roberta", "camembert"} else 0)
+    config = dataclasses.replace(config, max_length=min(config.max_length, usable))
+    prefix = bundled.PREFIX if is_bundled else ""
+    model = NarrativeModel(encoder, n_labels=len(taxonomy), n_stances=len(STANCES), dropout=config.dropout)
+    fit(
+        model,
+        tokenizer.backend_tokenizer,
+        prefix=prefix,
+        pad_id=pad_id,
+        train=split.train,
+        validation=split.validation,
+        taxonomy=taxonomy,
+        config=config,
+        checkpoint=_state_folder(folder),
+        on_progress=on_progress,
+    )
+    heads = {name: value.detach().float().numpy() for name, value in model.state_dict().items() if not name.startswith("encoder.")}
+    state = {name: value.detach().float().numpy() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
+    reading = Reading(max_length=config.max_length, prefix=prefix, pad_id=pad_id)
+    if is_bundled:
+        _shape, base = bundled.read_weights()
+        weights = {**heads, **difference(base, state)}
+        return _unmeasured(folder, taxonomy, text, config, "difference", bundled.SHA256, reading, weights), {}
+
+    say("exporting the runtime graph")
+    weights = {**heads, **{f"encoder.{name}": value for name, value in state.items()}}
+    backend_tokenizer = tokenizer.backend_tokenizer
+    backend_tokenizer.no_truncation()
+    backend_tokenizer.no_padding()
+    backend_tokenizer.save(str(scratch / "tokenizer.json"))
+    encoder.config.save_pretrained(scratch)
+    example = torch.ones((2, 8), dtype=torch.long)
+    torch.onnx.export(
+        model.eval(),
+        (example, example),
+        str(scratch / "model.onnx"),
+        dynamo=False,
+        opset_version=17,
+        input_names=["input_ids", "attention_mask"],
+        output_names=["label_logits", "stance_logits"],
+        dynamic_axes={name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
+        | {name: {0: "n"} for name in ("label_logits", "stance_logits")},
+    )
+    extra = {name: scratch / name for name in ("tokenizer.json", "config.json", "model.onnx")}
+    return _unmeasured(folder, taxonomy, text, config, "whole", "", reading, weights), extra
+
+
+def difference(base: Mapping[str, FloatArray], trained: Mapping[str, FloatArray]) -> dict[str, npt.NDArray[Any]]:
+    """What training changed, as a bundle stores it: matrices in 8 bits with a scale per row, vectors in float32."""
+    weights: dict[str, npt.NDArray[Any]] = {}
+    for name, value in trained.items():
+        delta = value - base[name]
+        if not delta.any():
+            continue
+        if delta.ndim == 2:
+            weights[f"difference.{name}"], weights[f"difference.{name}.scale"] = quantise(delta)
+        else:
+            weights[f"difference.{name}"] = delta
+    return weights
+
+
+def _unmeasured(
+    folder: Path,
+    taxonomy: Taxonomy,
+    text: str,
+    config: TrainConfig,
+    kind: Any,
+    base_sha256: str,
+    reading: Reading,
+    weights: Mapping[str, Any],
+) -> ModelBundle:
+    return ModelBundle(
+        name=folder.name,
+        taxonomy=taxonomy,
+        taxonomy_text=text,
+        kind=kind,
+        base_model=config.base_model,
+        base_sha256=base_sha256,
+        reading=reading,
+        calibration=Calibration.identity(len(taxonomy)),
+        train_config=config,
+        metrics={},
+        card="Not measured yet.\n",
+        weights=weights,
+    )
+
+
+def raw_logits(bundle: ModelBundle, posts: Sequence[Post], config: ScoreConfig) -> tuple[FloatArray, FloatArray]:
+    """Label and stance logits of posts as the scorer reads them (cleaned, in windows), before any calibration."""
+    plain = dataclasses.replace(bundle, calibration=Calibration.identity(len(bundle.labels)))
+    scorer = Scorer.from_bundle(plain, config=config)
+    predictions = scorer.predict(posts)
+    labels = np.array([[p.probabilities[i] for i in bundle.labels] for p in predictions], dtype=np.float64)
+    stances = np.array([[p.stance_probabilities[s] for s in STANCES] for p in predictions], dtype=np.float64)
+    labels, stances = np.clip(labels, 1e-7, 1 - 1e-7), np.clip(stances, 1e-7, 1)
+    return np.log(labels / (1 - labels)).astype(np.float32), np.log(stances).astype(np.float32)
+
+
+def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: FloatArray) -> dict[str, dict[str, object]]:
+    """Share of decisions (post x label) in which each fast backend differs from torch in float32.
+
+    Args:
+        reference: torch's label logits of the same posts.
+    """
+    thresholds = np.array(bundle.calibration.thresholds, dtype=np.float32)
+    expected = bundle.calibration.probabilities(reference)
+    result: dict[str, dict[str, object]] = {}
+    for name in ("openvino", "onnx"):
+        config = ScoreConfig(backend=name, evidence=False)
+        backend = plugins.load("backend", plugins.BACKENDS, name)(bundle.runtime(), config)
+        found = Scorer(bundle, config, backend).predict_proba(posts)
+        flipped = (found >= thresholds) != (expected >= thresholds)
+        result[name] = {
+            "precision": backend.precision,
+            "flipped_share": float(flipped.mean()),
+            "largest_probability_difference": float(np.abs(found - expected).max()),
+            "n_decisions": int(flipped.size),
+        }
+    return result
+
+
+def measure(scorer: Scorer, posts: Sequence[Post]) -> dict[str, object]:
+    """Every figure of `metrics.evaluate` for these annotated posts, read exactly as a user's would be."""
+    predictions = scorer.predict(posts)
+    taxonomy = scorer.taxonomy
+    return evaluate(
+        label_ids=taxonomy.ids,
+        targets=label_targets(posts, taxonomy),
+        probabilities=np.array([[p.probabilities[i] for i in taxonomy.ids] for p in predictions], dtype=np.float32),
+        thresholds=scorer.bundle.calibration.thresholds,
+        stance_targets=stance_targets(posts),
+        stance_predictions=np.array([int(np.argmax([p.stance_probabilities[s] for s in STANCES])) for p in predictions], dtype=np.int64),
+        languages=[post.language or "unknown" for post in posts],
+        groups=[group_of(post) for post in posts],
+    )
