@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 class NarrativeModel(nn.Module):
     """An encoder, mean pooling over real tokens, and two linear heads.
 
-    Heads start from zero, so that an untrained model says 0.5 for everything and the first steps move only the heads.
+    While it is trained the pooled vector is standardised with `pool_mean` and `pool_std` (shape (hidden,)), because encoders
+    made for cosine similarity have a large common component and little spread; `folded_heads` gives heads that need neither.
     """
+
+    pool_mean: Tensor
+    pool_std: Tensor
 
     def __init__(self, encoder: PreTrainedModel, *, n_labels: int, n_stances: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -38,14 +42,39 @@ class NarrativeModel(nn.Module):
         for head in (self.labels, self.stance):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        self.register_buffer("pool_mean", torch.zeros(hidden), persistent=False)
+        self.register_buffer("pool_std", torch.ones(hidden), persistent=False)
+
+    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean of the last layer's states over real tokens, shape (n, hidden), float32."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        pooled: Tensor = (states * mask).sum(1).float() / attention_mask.sum(1, keepdim=True).clamp(min=1).float()
+        return pooled
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Both inputs (n, length) int64; gives label logits (n, n_labels) and stance logits (n, n_stances)."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * mask).sum(1).float() / attention_mask.sum(1, keepdim=True).clamp(min=1).float()
-        pooled = self.dropout(pooled)
+        pooled = self.dropout((self.pool(input_ids, attention_mask) - self.pool_mean) / self.pool_std)
         return self.labels(pooled), self.stance(pooled)
+
+    def folded_heads(self) -> dict[str, Tensor]:
+        """Weights and biases of both heads for the pooled vector as it is, standardisation folded in."""
+        folded = {}
+        for name, head in (("labels", self.labels), ("stance", self.stance)):
+            weight = head.weight.detach() / self.pool_std
+            folded[f"{name}.weight"] = weight
+            folded[f"{name}.bias"] = head.bias.detach() - weight @ self.pool_mean
+        return folded
+
+    def fold(self) -> None:
+        """Make `folded_heads` the heads, so that pooled vectors are used as they are."""
+        folded = self.folded_heads()
+        with torch.no_grad():
+            for name, head in (("labels", self.labels), ("stance", self.stance)):
+                head.weight.copy_(folded[f"{name}.weight"])
+                head.bias.copy_(folded[f"{name}.bias"])
+            self.pool_mean.zero_()
+            self.pool_std.fill_(1.0)
 
 
 class TorchBackend:

@@ -48,6 +48,8 @@ def load_model(name_or_path: str | Path) -> tuple[PreTrainedModel, PreTrainedTok
         raise BundleError(name, "has no fast tokenizer; expected one that transformers can convert to tokenizer.json")
     if getattr(model.config, "is_encoder_decoder", False) or getattr(model.config, "is_decoder", False):
         raise BundleError(name, f"is a {model.config.model_type} with a decoder; expected an encoder such as xlm-roberta-base")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # random where the checkpoint has none, and never used: pooling is ours
     return model.eval(), tokenizer
 
 

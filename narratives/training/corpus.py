@@ -21,7 +21,8 @@ from narratives.text.normalize import normalize
 
 TEST_PER_MILLE = 200
 """Groups whose hash falls below this share are test, for ever: adding posts moves no group."""
-_TEST_SALT = "narratives-test-1"
+# Chosen once, of 400, for the evenest shares of labels, languages and stances; nothing was trained to choose it.
+_TEST_SALT = "narratives-test-348"
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ from narratives.records import Post
 from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
 from narratives.training.augment import augment
+from narratives.training.calibration import choose_thresholds
 from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, label_targets, stance_targets
 from narratives.training.metrics import confusion, f1_score
 
@@ -115,6 +117,8 @@ def fit(
 
     state = _Checkpoint(checkpoint, _fingerprint(config, train, validation, taxonomy))
     history, best = state.restore(model, optimizer, schedule)
+    if not history:
+        _probe(model, encode(data.texts), data, config, pad_id, device, use_bfloat16)
     held_out_ids = encode(held_out.texts)
     for epoch in range(len(history) + 1, config.epochs + 1):
         if _is_over(history, config.patience):
@@ -154,8 +158,50 @@ def fit(
         state.save(model, optimizer, schedule, history, best)
         on_progress(Progress(epoch * steps_per_epoch, n_steps, entry))
     state.load_best(model)
+    model.fold()
     model.to("cpu").eval()
     return history
+
+
+def _probe(
+    model: NarrativeModel,
+    ids: Sequence[list[int]],
+    data: _Texts,
+    config: TrainConfig,
+    pad_id: int,
+    device: torch.device,
+    use_bfloat16: bool,
+) -> None:
+    """Start the heads from logistic regressions over the frozen encoder (linear probing, then fine-tuning: Kumar et al. 2022).
+
+    Heads that start from noise pull the encoder's features apart before they have learnt anything themselves.
+    """
+    pooled = np.zeros((len(ids), model.labels.in_features), dtype=np.float32)
+    model.eval()
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16):
+        for rows in _sorted_batches(ids):
+            input_ids, attention_mask = _pad([ids[i] for i in rows], pad_id, device)
+            pooled[rows] = model.pool(input_ids, attention_mask).cpu().numpy()
+    mean, std = pooled.mean(axis=0), pooled.std(axis=0) + 1e-4
+    features = (pooled - mean) / std
+    model.pool_mean.copy_(torch.from_numpy(mean))
+    model.pool_std.copy_(torch.from_numpy(std))
+    with torch.no_grad():
+        for i in range(data.labels.shape[1]):
+            if data.labels[:, i].any() and not data.labels[:, i].all():
+                probe = LogisticRegression(C=config.probe_c, max_iter=2000, random_state=config.seed).fit(features, data.labels[:, i])
+                model.labels.weight[i] = torch.from_numpy(probe.coef_[0]).to(model.labels.weight)
+                model.labels.bias[i] = float(probe.intercept_[0])
+        known = data.stances != NO_STANCE
+        if len(set(data.stances[known].tolist())) == model.stance.out_features:
+            probe = LogisticRegression(C=config.probe_c, max_iter=2000, random_state=config.seed).fit(features[known], data.stances[known])
+            model.stance.weight.copy_(torch.from_numpy(probe.coef_))
+            model.stance.bias.copy_(torch.from_numpy(probe.intercept_))
+
+
+def _sorted_batches(ids: Sequence[list[int]]) -> list[list[int]]:
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    return [order[at : at + 16] for at in range(0, len(order), 16)]
 
 
 @torch.inference_mode()
@@ -164,11 +210,9 @@ def predict(
 ) -> tuple[FloatArray, FloatArray]:
     """Label logits and stance logits of tokenised texts, in their order."""
     model.eval()
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     labels = np.zeros((len(ids), model.labels.out_features), dtype=np.float32)
     stances = np.zeros((len(ids), model.stance.out_features), dtype=np.float32)
-    for at in range(0, len(order), 16):
-        rows = order[at : at + 16]
+    for rows in _sorted_batches(ids):
         input_ids, attention_mask = _pad([ids[i] for i in rows], pad_id, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16):
             a, b = model(input_ids, attention_mask)
@@ -266,8 +310,10 @@ def _pad(ids: Sequence[list[int]], pad_id: int, device: torch.device) -> tuple[T
 
 
 def _judge(label_logits: FloatArray, stance_logits: FloatArray, posts: _Texts) -> tuple[float, float]:
-    counts = confusion(posts.labels, label_logits >= 0).sum(axis=1).astype(np.float64)
-    scores = f1_score(*counts)
+    # At the thresholds that would be chosen: with few positives a fresh model says less than 0.5 for everything at first.
+    probabilities = (1 / (1 + np.exp(-label_logits.astype(np.float64)))).astype(np.float32)
+    predicted = probabilities >= choose_thresholds(probabilities, posts.labels)
+    scores = f1_score(*confusion(posts.labels, predicted).sum(axis=1).astype(np.float64))
     known = posts.stances != NO_STANCE
     accuracy = float((stance_logits[known].argmax(1) == posts.stances[known]).mean()) if known.any() else 0.0
     return (float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0), accuracy
@@ -360,5 +406,6 @@ class _Checkpoint:
                 parameter.copy_(weights[name])
 
     @staticmethod
-    def _trained(model: NarrativeModel) -> dict[str, nn.Parameter]:
-        return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    def _trained(model: NarrativeModel) -> dict[str, Tensor]:
+        trained: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        return trained | {"pool_mean": model.pool_mean, "pool_std": model.pool_std}

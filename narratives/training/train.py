@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ def _fit_encoder(
         checkpoint=_state_folder(folder),
         on_progress=on_progress,
     )
-    heads = {name: value.detach().float().numpy() for name, value in model.state_dict().items() if not name.startswith("encoder.")}
+    heads = {name: value.float().numpy() for name, value in model.folded_heads().items()}
     state = {name: value.detach().float().numpy() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
     reading = Reading(max_length=config.max_length, prefix=prefix, pad_id=pad_id)
     if is_bundled:
@@ -172,17 +173,20 @@ def _fit_encoder(
     backend_tokenizer.save(str(scratch / "tokenizer.json"))
     encoder.config.save_pretrained(scratch)
     example = torch.ones((2, 8), dtype=torch.long)
-    torch.onnx.export(
-        model.eval(),
-        (example, example),
-        str(scratch / "model.onnx"),
-        dynamo=False,
-        opset_version=17,
-        input_names=["input_ids", "attention_mask"],
-        output_names=["label_logits", "stance_logits"],
-        dynamic_axes={name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
-        | {name: {0: "n"} for name in ("label_logits", "stance_logits")},
-    )
+    with warnings.catch_warnings():
+        # The newer exporter needs another package; this one is deprecated and exact.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            model.eval(),
+            (example, example),
+            str(scratch / "model.onnx"),
+            dynamo=False,
+            opset_version=17,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["label_logits", "stance_logits"],
+            dynamic_axes={name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
+            | {name: {0: "n"} for name in ("label_logits", "stance_logits")},
+        )
     extra = {name: scratch / name for name in ("tokenizer.json", "config.json", "model.onnx")}
     return _unmeasured(folder, taxonomy, text, config, "whole", "", reading, weights), extra
 

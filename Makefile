@@ -1,0 +1,38 @@
+# Two commands on a fresh machine: `make score` and `make test`. Everything goes into .venv; nothing else is touched.
+PYTHON ?= python3
+VENV   ?= .venv
+INPUT  ?= data/samples/telegram-export/result.json
+OUTPUT ?= out/scored.parquet
+
+.PHONY: help score test lint train clean
+
+help:
+	@echo "make score                          install and score the sample dump"
+	@echo "make score INPUT=dump OUTPUT=file   score another (.parquet, .jsonl or .csv)"
+	@echo "make test                           install what tests need and run them all"
+	@echo "make train                          train the shipped bundle again from data/posts"
+
+score: $(VENV)/.installed
+	$(VENV)/bin/narratives score "$(INPUT)" -o "$(OUTPUT)"
+
+test: $(VENV)/.installed-dev
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh .ci/checks
+
+train: $(VENV)/.installed-dev
+	$(VENV)/bin/python scripts/train.py
+
+clean:
+	rm -rf "$(VENV)" out build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv "$(VENV)"
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+# The constraints pin torch: a range may pull gigabytes of CUDA.
+$(VENV)/.installed-dev: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.installed

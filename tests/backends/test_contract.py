@@ -1,0 +1,69 @@
+"""The same facts over every backend of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from narratives import plugins
+from narratives.backends import Backend
+from narratives.bundle import ModelBundle
+from narratives.config import BackendName, ScoreConfig
+from narratives.errors import ConfigError
+from narratives.records import Post
+
+TEXTS = ["Точно говорю: дорога, льёт дождь.", "да", "школа " * 30, "Валит снег весь день, сообщают соседи.", "льёт дождь"]
+
+
+def load(name: str, bundle: ModelBundle) -> Backend:
+    backend: Backend = plugins.load("backend", plugins.BACKENDS, name)(bundle.runtime(), ScoreConfig(threads=1))
+    return backend
+
+
+@pytest.fixture(params=sorted(plugins.BACKENDS))
+def backend(request: pytest.FixtureRequest, tiny_bundle: ModelBundle, linear_bundle: ModelBundle) -> Backend:
+    return load(request.param, linear_bundle if request.param == "linear" else tiny_bundle)
+
+
+def test_every_backend_file_has_its_line_and_its_option() -> None:
+    files = {p.stem for p in (Path(plugins.__file__).parent / "backends").glob("*.py")} - {"__init__", "batching"}
+    assert files == set(plugins.BACKENDS)
+    assert set(get_args(BackendName)) == {"auto", *plugins.BACKENDS}
+
+
+def test_logits_have_a_row_for_each_text_in_the_order_given(backend: Backend) -> None:
+    together = backend.logits(TEXTS)
+    assert together.labels.shape == (5, 2)
+    assert together.stances.shape == (5, 3)
+    assert together.labels.dtype == together.stances.dtype == np.float32
+    alone = np.concatenate([backend.logits([text]).labels for text in TEXTS])
+    tolerance = 0.05 if backend.precision == "bfloat16" else 1e-4
+    np.testing.assert_allclose(together.labels, alone, atol=tolerance)
+
+
+def test_no_text_gives_no_row(backend: Backend) -> None:
+    assert backend.logits([]).labels.shape == (0, 2)
+
+
+def test_more_tokens_are_counted_for_more_text(backend: Backend) -> None:
+    short, long = backend.count_tokens(["дорога", "дорога и школа и рынок"])
+    assert 0 < short < long
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_fast_backends_agree_with_torch(name: str, tiny_bundle: ModelBundle, posts: list[Post]) -> None:
+    texts = [post.text for post in posts]
+    expected, found = load("torch", tiny_bundle).logits(texts), load(name, tiny_bundle)
+    got = found.logits(texts)
+    tolerance = 0.15 if found.precision == "bfloat16" else 1e-3
+    np.testing.assert_allclose(got.labels, expected.labels, atol=tolerance)
+    np.testing.assert_allclose(got.stances, expected.stances, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])
+def test_an_encoder_backend_refuses_a_linear_bundle(name: str, linear_bundle: ModelBundle) -> None:
+    with pytest.raises(ConfigError, match="use backend 'linear' or 'auto'"):
+        load(name, linear_bundle)

@@ -1,0 +1,142 @@
+"""A damaged or foreign bundle is refused with a clear error before anything is scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from narratives import bundle as bundles
+from narratives.bundle import Calibration, ModelBundle, quantise
+from narratives.errors import BundleError
+
+
+@pytest.fixture
+def copy(tmp_path: Path, linear_bundle: ModelBundle) -> Path:
+    assert linear_bundle.path is not None
+    shutil.copytree(linear_bundle.path, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def edit_json(name: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        value = json.loads((folder / name).read_text("utf-8"))
+        change(value)
+        (folder / name).write_text(json.dumps(value), "utf-8")
+
+    return edit
+
+
+def reseal(folder: Path) -> None:
+    """Give the manifest the digests of the files as they are: damage that digests alone would not show."""
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    manifest["files"] = {name: bundles._sha256(folder / name) for name in manifest["files"]}
+    (folder / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+
+
+def test_what_is_saved_is_what_is_loaded(copy: Path, linear_bundle: ModelBundle) -> None:
+    loaded = bundles.load(copy)
+    assert loaded.digest == linear_bundle.digest
+    assert loaded.labels == ("rain", "snow")
+    assert loaded.calibration == linear_bundle.calibration
+    assert all(np.array_equal(loaded.weights[name], value) for name, value in linear_bundle.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "bundle.json").unlink(), r"bundle\.json is missing"),
+        (lambda f: (f / "bundle.json").write_text("{"), "is not valid JSON"),
+        (lambda f: (f / "weights.safetensors").unlink(), r"weights\.safetensors is missing; the bundle is incomplete"),
+        (lambda f: (f / "weights.safetensors").write_bytes(b"x" * 50), r"weights\.safetensors has sha256 .* it was changed or damaged"),
+        (lambda f: (f / "taxonomy.toml").write_text('[[label]]\nid = "snow"'), r"taxonomy\.toml has sha256"),
+        (edit_json("bundle.json", lambda m: m.update(format=99)), "format 99, expected 1"),
+        (edit_json("bundle.json", lambda m: m.pop("files")), "lists no files"),
+        (edit_json("bundle.json", lambda m: m.update(labels=["snow", "rain"])), "list different labels or another order"),
+        (edit_json("bundle.json", lambda m: m["files"].update({"../../etc/passwd": "0"})), "is missing"),  # type: ignore[attr-defined]
+    ],
+)
+def test_damage_is_named(copy: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(copy)
+    with pytest.raises(BundleError, match=message):
+        bundles.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "weights.safetensors").write_bytes(b"\xff" * 64), "no readable safetensors file"),
+        (edit_json("calibration.json", lambda c: c.update(thresholds=[0.5])), "expected 2 finite numbers"),
+        (edit_json("calibration.json", lambda c: c.update(labels=["snow", "rain"])), "list different labels or another order"),
+        (edit_json("train_config.json", lambda c: c.update(surprise=1)), "unknown setting 'surprise'"),
+        (edit_json("bundle.json", lambda m: m.update(kind="pickle")), "kind 'pickle', expected difference, whole or linear"),
+    ],
+)
+def test_damage_under_right_digests_is_named_too(copy: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(copy)
+    reseal(copy)
+    with pytest.raises(BundleError, match=message):
+        bundles.load(copy)
+
+
+def test_a_head_of_another_size_is_refused(copy: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(copy / "weights.safetensors")
+    weights["labels.weight"] = np.zeros((3, weights["labels.weight"].shape[1]), dtype=np.float16)
+    save_file(weights, copy / "weights.safetensors")
+    reseal(copy)
+    with pytest.raises(BundleError, match="the labels head does not have 2 rows"):
+        bundles.load(copy)
+
+
+def test_an_edited_card_does_not_change_the_model(copy: Path, linear_bundle: ModelBundle) -> None:
+    (copy / "README.md").write_text("other words", "utf-8")
+    assert bundles.load(copy).digest == linear_bundle.digest
+
+
+def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path, linear_bundle: ModelBundle) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="exists and is no bundle"):
+        linear_bundle.save_pretrained(tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+
+def test_an_unknown_name_says_what_to_give() -> None:
+    with pytest.raises(BundleError, match="no such folder, and no bundle of that name is shipped"):
+        bundles.load("absent-model")
+
+
+def test_eight_bits_keep_a_difference_to_half_a_percent_of_its_largest() -> None:
+    delta = np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32)
+    quantised, scale = quantise(delta)
+    error = np.abs(quantised * scale[:, None] - delta).max(axis=1)
+    assert (error <= np.abs(delta).max(axis=1) / 254 + 1e-7).all()
+
+
+def test_probabilities_are_finite_for_any_logit() -> None:
+    calibration = Calibration.identity(2)
+    p = calibration.probabilities(np.array([[1e9, -1e9]], dtype=np.float32))
+    assert p.tolist() == [[1.0, pytest.approx(0.0)]]
+    assert calibration.stance_probabilities(np.array([[1e4, 0, -1e4]], dtype=np.float32)).sum() == pytest.approx(1.0)
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NARRATIVES_CACHE", str(tmp_path))
+    made = []
+
+    def make(target: Path) -> None:
+        made.append(target)
+        target.write_text("whole")
+
+    path = bundles._cached("key", "file.txt", make)
+    assert bundles._cached("key", "file.txt", make) == path
+    assert len(made) == 1
+    path.write_text("damaged")
+    assert bundles._cached("key", "file.txt", make).read_text() == "whole"
+    assert len(made) == 2

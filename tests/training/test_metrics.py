@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from narratives.errors import ConfigError
+from narratives.training.calibration import choose_thresholds, fit_calibration
+from narratives.training.metrics import (
+    average_precision,
+    calibration_error,
+    macro_f1,
+    macro_f1_difference,
+)
+
+RNG = np.random.default_rng(5)
+TARGETS = RNG.random((200, 4)) < 0.3
+NOISY = np.clip(TARGETS * 0.5 + RNG.random((200, 4)) * 0.6, 0, 1).astype(np.float32)
+GROUPS = [f"g{i // 4}" for i in range(200)]
+
+
+def test_macro_f1_equals_scikit_learns() -> None:
+    figure = macro_f1(TARGETS, NOISY > 0.5, GROUPS)
+    assert figure.value == pytest.approx(sk.f1_score(TARGETS, NOISY > 0.5, average="macro"))
+    assert figure.low < figure.value < figure.high
+
+
+def test_average_precision_equals_scikit_learns() -> None:
+    assert average_precision(TARGETS[:, 0], NOISY[:, 0]) == pytest.approx(sk.average_precision_score(TARGETS[:, 0], NOISY[:, 0]))
+
+
+def test_a_label_without_a_positive_post_is_left_out_of_the_mean() -> None:
+    targets = TARGETS.copy()
+    targets[:, 3] = False
+    assert macro_f1(targets, TARGETS, GROUPS).value == pytest.approx(1.0)
+
+
+def test_intervals_of_dependent_posts_are_wider() -> None:
+    repeated = np.repeat(TARGETS[:50], 4, axis=0)
+    predicted = np.repeat(NOISY[:50] > 0.5, 4, axis=0)
+    alone = macro_f1(repeated, predicted, [str(i) for i in range(200)])
+    grouped = macro_f1(repeated, predicted, [str(i // 4) for i in range(200)])
+    assert grouped.high - grouped.low > 1.4 * (alone.high - alone.low)
+
+
+def test_the_difference_of_a_model_to_itself_is_nothing() -> None:
+    figure = macro_f1_difference(TARGETS, NOISY > 0.5, NOISY > 0.5, GROUPS)
+    assert (figure.value, figure.low, figure.high) == (0, 0, 0)
+
+
+def test_a_better_model_is_ahead_with_an_interval_above_nothing() -> None:
+    assert macro_f1_difference(TARGETS, TARGETS, NOISY > 0.5, GROUPS).low > 0
+
+
+def test_calibration_error_of_exact_and_of_wrong_probabilities() -> None:
+    p = RNG.random(20_000).astype(np.float32)
+    truth = RNG.random(20_000) < p
+    assert calibration_error(truth, p) < 0.02
+    assert calibration_error(~truth, p) > 0.2
+
+
+def test_the_threshold_of_best_f1_lies_in_the_gap() -> None:
+    targets = np.array([[True]] * 6 + [[False]] * 6)
+    probabilities = np.array([[0.9]] * 6 + [[0.3]] * 6, dtype=np.float32)
+    assert choose_thresholds(probabilities, targets)[0] == pytest.approx(0.6)
+
+
+def test_a_label_with_too_few_posts_keeps_one_half() -> None:
+    targets = np.array([[True]] * 4 + [[False]] * 8)
+    assert choose_thresholds(RNG.random((12, 1)).astype(np.float32), targets)[0] == 0.5
+
+
+def test_thresholds_are_no_worse_than_one_half() -> None:
+    thresholds = choose_thresholds(NOISY, TARGETS)
+    assert sk.f1_score(TARGETS, thresholds <= NOISY, average="macro") >= sk.f1_score(TARGETS, NOISY >= 0.5, average="macro")
+
+
+def test_shapes_must_fit() -> None:
+    with pytest.raises(ConfigError, match=r"probabilities \(3, 2\) and targets \(200, 4\) differ in shape"):
+        choose_thresholds(np.zeros((3, 2), dtype=np.float32), TARGETS)
+
+
+def test_calibration_mends_logits_that_are_too_sure() -> None:
+    truth = RNG.random((4000, 1)) < 0.3
+    logits = (3.0 * (truth * 1.2 + RNG.normal(size=(4000, 1)))).astype(np.float32)
+    stances = np.full(4000, -1)
+    calibration = fit_calibration(logits, truth, np.zeros((4000, 3), dtype=np.float32), stances)
+    before = 1 / (1 + np.exp(-logits[:, 0]))
+    after = calibration.probabilities(logits)[:, 0]
+    assert calibration_error(truth[:, 0], after) < 0.5 * calibration_error(truth[:, 0], before.astype(np.float32))
