@@ -19,6 +19,7 @@ import torch
 from transformers import BertForSequenceClassification, PreTrainedTokenizerFast, TextClassificationPipeline
 
 from narratives import Post, ScoreConfig, Scorer
+from narratives.config import usable_cores
 from narratives.encoders import bundled
 from narratives.readers import read_posts
 
@@ -58,7 +59,7 @@ def main() -> None:
     posts = [p for p in itertools.islice(read_posts(arguments.dump), arguments.posts) if isinstance(p, Post)]
     scorer = Scorer.from_pretrained(arguments.model, config=ScoreConfig(evidence=False))
     one_by_one = pipeline_of(scorer)
-    torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
+    torch.set_num_threads(usable_cores())
 
     scorer.predict([p.text for p in posts[:64]])  # warm-up of both
     one_by_one([p.text for p in posts[:16]], batch_size=1, truncation=True, top_k=None)
@@ -74,7 +75,7 @@ def main() -> None:
         n_done = sum(1 for _ in scorer.pipe(part))
         seconds[ours] += time.perf_counter() - start
         assert n_done == len(part)
-    print(f"{len(posts)} posts of {arguments.dump.name}, {len(set(p.text for p in posts))} distinct, {torch.get_num_threads()} cores")
+    print(f"{len(posts)} posts of {arguments.dump.name}, {len({p.text for p in posts})} distinct, {torch.get_num_threads()} cores")
     print(f"{'':48} posts/s  ratio")
     for name, total in seconds.items():
         print(f"{name:48} {len(posts) / total:7.1f}  {seconds[theirs] / total:5.2f}")

@@ -318,9 +318,8 @@ def _train_progress() -> Iterator[Any]:
     def tell(progress: Any) -> None:
         bar.update(task, total=progress.n_steps, completed=progress.step)
         if (epoch := progress.epoch) is not None:
-            _say(
-                f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation macro-F1 {epoch.macro_f1:.3f}, stance accuracy {epoch.stance_accuracy:.3f}"
-            )
+            figures = f"validation macro-F1 {epoch.macro_f1:.3f}, stance accuracy {epoch.stance_accuracy:.3f}"
+            _say(f"epoch {epoch.number}: loss {epoch.loss:.4f}, {figures}")
 
     with bar:
         yield tell
@@ -373,10 +372,8 @@ def corpus_check(
     chosen = taxonomy.load(labels)
     report = check_corpus(folder, chosen)
     languages = sorted(report.languages)
-    table = Table(
-        title=f"{report.n_posts} posts in {report.n_groups} groups; {report.n_unlabelled} without a label, {report.n_multi_label} with two or more",
-        title_justify="left",
-    )
+    title = f"{report.n_posts} posts in {report.n_groups} groups; {report.n_unlabelled} without a label, "
+    table = Table(title=f"{title}{report.n_multi_label} with two or more", title_justify="left")
     table.add_column("label")
     for name in ("all", *languages):
         table.add_column(name, justify="right")

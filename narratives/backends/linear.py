@@ -6,6 +6,7 @@ frequencies and the weights.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections import Counter
@@ -18,7 +19,6 @@ import numpy.typing as npt
 from narratives.backends import FloatArray, Logits, RuntimeModel
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError
-import itertools
 
 N_FEATURES = 2**17
 _WORD = re.compile(r"\w+")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import itertools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ import numpy.typing as npt
 
 from narratives.encoders.shape import EncoderShape
 from narratives.errors import BundleError, MissingDependency
-import itertools
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -17,15 +17,15 @@ def model_card(bundle: ModelBundle) -> str:
     lines = [
         f"# {bundle.name}",
         "",
-        f"Tags Russian and Kazakh posts with {len(bundle.labels)} narrative labels and a stance (endorses, reports, refutes). "
-        f"It triages; people judge. Base model: {bundle.base_model}.",
+        f"Tags posts with {len(bundle.labels)} narrative labels and a stance (endorses, reports, refutes). It triages; people "
+        f"judge. Base model: {bundle.base_model}.",
         "",
         "## Made with",
         "",
         f"    {metrics['command'] or 'narratives train'}",
         "",
-        f"Seed {config.seed}; {metrics['training_minutes']} minutes; {n_posts['train']} posts to train on, {n_posts['validation']} to choose "
-        f"epoch, calibration and thresholds, {n_posts['test']} to measure on ({n_groups['train']}, {n_groups['validation']} and "
+        f"Seed {config.seed}; {metrics['training_minutes']} minutes; {n_posts['train']} posts to train on, {n_posts['validation']} to "
+        f"choose epoch, calibration and thresholds, {n_posts['test']} to measure on ({n_groups['train']}, {n_groups['validation']} and "
         f"{n_groups['test']} events; no event is in two parts). Settings: `train_config.json`.",
         "",
         "## Measured on the test part",
@@ -51,8 +51,8 @@ def model_card(bundle: ModelBundle) -> str:
     alarms, endorsed = test["false_alarms"], test["label_and_endorses"]
     lines += [
         "",
-        f"False alarms: {alarms['n_flagged']} of {alarms['n_posts_without_label']} posts without a label were flagged; most of these are "
-        "written to look alike, so a real dump has far fewer.",
+        f"False alarms: {alarms['n_flagged']} of {alarms['n_posts_without_label']} posts without a label were flagged; "
+        "in the project's own corpus most of these are written to look alike.",
         f"Flagged as `endorses`: {endorsed['n_flagged']} posts; the label and the stance are both right in {_number(endorsed['precision'])}.",
         "",
         "## Backends against torch in float32",
