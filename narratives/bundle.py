@@ -36,6 +36,7 @@ from safetensors.numpy import load_file, save_file
 from narratives import taxonomy as taxonomies
 from narratives.backends import FloatArray, RuntimeModel
 from narratives.config import TrainConfig
+from narratives.encoders.bundled import SHA256 as BASE_SHA256
 from narratives.encoders.shape import GRAPH_VERSION
 from narratives.errors import BundleError, NarrativesError
 from narratives.records import STANCES
@@ -354,6 +355,12 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
 
 
 def _check_heads(bundle: ModelBundle, path: Path) -> None:
+    if not re.fullmatch(r"[\w.\-]+", bundle.name):
+        raise BundleError(path, f"name {bundle.name!r}; expected letters, digits, dots and dashes: it becomes a folder of the cache")
+    if bundle.kind == "difference" and bundle.base_sha256 != BASE_SHA256:
+        raise BundleError(
+            path, f"is a difference to a base model with sha256 {bundle.base_sha256[:12]}…, this version ships {BASE_SHA256[:12]}…"
+        )
     n = len(bundle.labels)
     for name, rows in (("labels", n), ("stance", len(STANCES))):
         weight, bias = bundle.weights.get(f"{name}.weight"), bundle.weights.get(f"{name}.bias")

@@ -318,8 +318,8 @@ def _train_progress() -> Iterator[Any]:
     def tell(progress: Any) -> None:
         bar.update(task, total=progress.n_steps, completed=progress.step)
         if (epoch := progress.epoch) is not None:
-            figures = f"validation macro-F1 {epoch.macro_f1:.3f}, stance accuracy {epoch.stance_accuracy:.3f}"
-            _say(f"epoch {epoch.number}: loss {epoch.loss:.4f}, {figures}")
+            figures = f"macro-F1 {epoch.macro_f1:.3f}, average precision {epoch.average_precision:.3f}, stance {epoch.stance_accuracy:.3f}"
+            _say(f"epoch {epoch.number}: loss {epoch.loss:.4f}; validation: {figures}")
 
     with bar:
         yield tell

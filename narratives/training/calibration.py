@@ -12,8 +12,10 @@ from narratives.training.corpus import NO_STANCE, BoolArray, IntArray
 
 FloatArray = npt.NDArray[np.float32]
 
-MIN_POSITIVES = 5
-"""With fewer positive posts a slope would be fitted to noise: the logit is kept as it is."""
+MIN_POSITIVES = 20
+"""With fewer positive posts a label's own slope would be fitted to noise: it takes the one fitted to all labels together."""
+PRIOR_POSITIVES = 10.0
+"""How many positive posts the labels together count for when a label's threshold is chosen."""
 _MIN_SLOPE, _MAX_SLOPE = 0.2, 3.0
 
 
@@ -28,23 +30,24 @@ def fit_calibration(label_logits: FloatArray, targets: BoolArray, stance_logits:
     """
     if label_logits.shape != targets.shape:
         raise ConfigError(f"logits {label_logits.shape} and targets {targets.shape} differ in shape")
-    pairs = [_platt(label_logits[:, i], targets[:, i]) for i in range(targets.shape[1])]
+    pooled = _platt(label_logits.reshape(-1), targets.reshape(-1), (1.0, 0.0))
+    pairs = [_platt(label_logits[:, i], targets[:, i], pooled) for i in range(targets.shape[1])]
     slopes, intercepts = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
     known = stances != NO_STANCE
-    temperature = _temperature(stance_logits[known], stances[known]) if known.sum() >= MIN_POSITIVES else 1.0
+    temperature = _temperature(stance_logits[known], stances[known]) if known.sum() >= 5 else 1.0
     uncut = Calibration(slopes, intercepts, (0.5,) * len(pairs), temperature)
     thresholds = choose_thresholds(uncut.probabilities(label_logits), targets)
     return Calibration(slopes, intercepts, tuple(round(float(t), 4) for t in thresholds), temperature)
 
 
-def _platt(logits: FloatArray, targets: BoolArray) -> tuple[float, float]:
+def _platt(logits: FloatArray, targets: BoolArray, fallback: tuple[float, float]) -> tuple[float, float]:
     n_positive = int(targets.sum())
     if n_positive < MIN_POSITIVES or n_positive > len(targets) - MIN_POSITIVES:
-        return 1.0, 0.0
+        return fallback
     fitted = LogisticRegression(C=1.0).fit(logits[:, None].astype(np.float64), targets)
     slope = float(fitted.coef_[0, 0])
     if not _MIN_SLOPE <= slope <= _MAX_SLOPE:
-        return 1.0, 0.0  # the logits say nothing, or separate the few posts perfectly: do not extrapolate
+        return fallback  # the logits say nothing, or separate the few posts perfectly: do not extrapolate
     return slope, float(fitted.intercept_[0])
 
 
@@ -60,10 +63,11 @@ def _temperature(logits: FloatArray, stances: IntArray) -> float:
 
 
 def choose_thresholds(probabilities: FloatArray, targets: BoolArray) -> FloatArray:
-    """Pick for each label the threshold with the best F1 on held-out posts.
+    """Pick for each label the threshold with the best F1 on held-out posts, shrunk towards the one best for all labels.
 
-    Among equally good ones the middle of the widest gap is taken, so that a new post just beside the last one seen falls on
-    the likelier side. A label with fewer than `MIN_POSITIVES` positive posts keeps 0.5: there is nothing to tune on.
+    A label with few positive posts would get a threshold that fits those few. So the counts of all labels together are
+    added to its own, weighted as `PRIOR_POSITIVES` positive posts (an empirical prior); a label with none gets the common
+    threshold. Among equally good ones the middle of the widest gap is taken.
 
     Args:
         probabilities: in [0, 1], shape (n_posts, n_labels).
@@ -77,21 +81,23 @@ def choose_thresholds(probabilities: FloatArray, targets: BoolArray) -> FloatArr
     """
     if probabilities.shape != targets.shape:
         raise ConfigError(f"probabilities {probabilities.shape} and targets {targets.shape} differ in shape")
-    return np.array([_best_threshold(probabilities[:, i], targets[:, i]) for i in range(targets.shape[1])], dtype=np.float32)
-
-
-def _best_threshold(probabilities: FloatArray, targets: BoolArray) -> float:
-    n_positive = int(targets.sum())
-    if n_positive < MIN_POSITIVES:
-        return 0.5
-    order = np.argsort(-probabilities, kind="stable")
-    sorted_p = probabilities[order].astype(np.float64)
-    tp = np.cumsum(targets[order])
-    f1 = 2 * tp / (np.arange(1, len(tp) + 1) + n_positive)
-    # A cut after rank k lies between the k-th and the next probability; equal ones cannot be cut apart.
-    following = np.append(sorted_p[1:], 0.0)
-    gap = sorted_p - following
-    f1 = np.where(gap > 0, f1, -1.0)
-    best = np.flatnonzero(f1 >= f1.max() - 1e-9)
-    k = int(best[np.argmax(gap[best])])
-    return float(np.clip((sorted_p[k] + following[k]) / 2, 0.05, 0.95))
+    if not targets.any():
+        return np.full(targets.shape[1], 0.5, dtype=np.float32)
+    # Candidates lie between neighbouring probabilities, of any label.
+    levels = np.unique(np.concatenate([probabilities.reshape(-1).astype(np.float64), [0.0, 1.0]]))
+    cuts = (levels[:-1] + levels[1:]) / 2
+    widths = np.diff(levels)
+    flagged = probabilities[None, :, :] >= cuts[:, None, None]
+    tp = (flagged & targets[None]).sum(axis=1).astype(np.float64)
+    n_flagged = flagged.sum(axis=1).astype(np.float64)
+    n_positive = targets.sum(axis=0).astype(np.float64)
+    weight = PRIOR_POSITIVES / n_positive.sum()
+    tp = tp + weight * tp.sum(axis=1, keepdims=True)
+    n_flagged = n_flagged + weight * n_flagged.sum(axis=1, keepdims=True)
+    f1 = 2 * tp / (n_flagged + n_positive + PRIOR_POSITIVES)
+    chosen = []
+    for label in range(targets.shape[1]):
+        best = np.flatnonzero(f1[:, label] >= f1[:, label].max() - 1e-9)
+        chosen.append(cuts[best[np.argmax(widths[best])]])
+    thresholds: FloatArray = np.clip(chosen, 0.05, 0.95).astype(np.float32)
+    return thresholds

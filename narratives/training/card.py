@@ -53,7 +53,7 @@ def model_card(bundle: ModelBundle) -> str:
         "",
         f"False alarms: {alarms['n_flagged']} of {alarms['n_posts_without_label']} posts without a label were flagged; "
         "in the project's own corpus most of these are written to look alike.",
-        f"Flagged as `endorses`: {endorsed['n_flagged']} posts; the label and the stance are both right in {_number(endorsed['precision'])}.",
+        f"Flagged as `endorses`: {endorsed['n_flagged']} posts; label and stance are both right in {_number(endorsed['precision'])}.",
         "",
         "## Backends against torch in float32",
         "",

@@ -63,14 +63,29 @@ def test_the_threshold_of_best_f1_lies_in_the_gap() -> None:
     assert choose_thresholds(probabilities, targets)[0] == pytest.approx(0.6)
 
 
-def test_a_label_with_too_few_posts_keeps_one_half() -> None:
-    targets = np.array([[True]] * 4 + [[False]] * 8)
-    assert choose_thresholds(RNG.random((12, 1)).astype(np.float32), targets)[0] == 0.5
+def test_a_label_without_posts_gets_the_threshold_of_all_labels() -> None:
+    targets = np.array([[True, False]] * 6 + [[False, False]] * 6)
+    probabilities = np.array([[0.9, 0.2]] * 6 + [[0.3, 0.1]] * 6, dtype=np.float32)
+    first, second = choose_thresholds(probabilities, targets)
+    assert first == second == pytest.approx(0.6)
 
 
-def test_thresholds_are_no_worse_than_one_half() -> None:
+def test_few_posts_of_a_label_do_not_outvote_all_others() -> None:
+    """One positive at 0.95 would put a label's own threshold above 0.6; twenty others say 0.5."""
+    targets = np.zeros((60, 3), dtype=bool)
+    targets[:20, 0] = targets[20:40, 1] = targets[40, 2] = True
+    probabilities = np.where(targets, 0.7, 0.3).astype(np.float32)
+    probabilities[40, 2], probabilities[41, 2] = 0.95, 0.6
+    assert choose_thresholds(probabilities, targets)[2] < 0.7
+
+
+def test_nothing_to_tune_on_keeps_one_half() -> None:
+    assert choose_thresholds(RNG.random((12, 2)).astype(np.float32), np.zeros((12, 2), dtype=bool)).tolist() == [0.5, 0.5]
+
+
+def test_thresholds_are_better_than_one_half() -> None:
     thresholds = choose_thresholds(NOISY, TARGETS)
-    assert sk.f1_score(TARGETS, thresholds <= NOISY, average="macro") >= sk.f1_score(TARGETS, NOISY >= 0.5, average="macro")
+    assert sk.f1_score(TARGETS, thresholds <= NOISY, average="macro") > sk.f1_score(TARGETS, NOISY >= 0.5, average="macro")
 
 
 def test_shapes_must_fit() -> None:

@@ -1,0 +1,53 @@
+"""Documents that can be run are run, and say what is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from narratives.cli import app
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_run_top_to_bottom_and_are_committed_without_outputs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "notebooks")
+    cells = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+    assert all(c["outputs"] == [] and c["execution_count"] is None for c in cells)
+    names: dict[str, object] = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), str(path), "exec"), names)
+
+
+def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_commands_and_options_in_the_readme_exist() -> None:
+    group = typer.main.get_command(app)
+    for line in re.findall(r"^(?:\S*/)?narratives (.+)$", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE):
+        words = line.split(" #")[0].split()
+        command = group.commands[words[0]]  # type: ignore[attr-defined]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for word in words[1:]:
+            if word.startswith("-"):
+                assert word in known, f"{line}: {word}"
+
+
+def test_every_module_of_the_house_is_on_its_plan() -> None:
+    plan = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for path in sorted((ROOT / "narratives").rglob("*.py")):
+        if path.name != "__init__.py":
+            name = path.name if path.parent.name in {"narratives", "text", "training", "encoders", "readers"} else path.stem
+            assert name in plan or path.stem in plan, f"{path.relative_to(ROOT)} is not in docs/architecture.md"
+
+
+def test_files_named_in_the_readme_exist() -> None:
+    for name in re.findall(r"`((?:docs|data|models|scripts|narratives)/[\w./-]+)`", (ROOT / "README.md").read_text("utf-8")):
+        assert (ROOT / name).exists(), name
