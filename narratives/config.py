@@ -80,6 +80,9 @@ class TrainConfig:
     """Weight of a positive target: (negatives / positives) to this power; 0 is none, 1 full balance."""
     stance_weight: float = 0.5
     """Share of the stance loss beside the label loss."""
+    background_weight: float = 5.0
+    """How many times a post without any label counts when thresholds are chosen: corpora are half narratives, dumps are not.
+    Higher: fewer false alarms, more missed."""
     validation_share: float = 0.15
     """Of the posts outside the test part, by group."""
     augment: float = 0.3
@@ -97,6 +100,7 @@ class TrainConfig:
         _check(self.max_length >= 16, f"max_length is {self.max_length}, expected at least 16")
         _check(0 <= self.average_decay < 1, f"average_decay is {self.average_decay}, expected in [0, 1)")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}, expected in [0, 1)")
+        _check(self.background_weight > 0, f"background_weight is {self.background_weight}, expected above 0")
         _check(0 < self.validation_share < 0.5, f"validation_share is {self.validation_share}, expected in (0, 0.5)")
         _check(0 <= self.augment <= 1, f"augment is {self.augment}, expected in [0, 1]")
 

@@ -19,10 +19,10 @@ def test_real_russian_posts_are_scored_whole_and_few_are_flagged(tmp_path: Path,
     assert table["id"].to_pylist() == [json.loads(line)["id"] for line in lines]
     assert table["text"].to_pylist() == [json.loads(line)["text"] for line in lines]
     assert summary.counts.n_rejected == 0
-    assert summary.counts.n_flagged <= 0.05 * len(lines)
+    assert summary.counts.n_flagged <= 0.1 * len(lines)
 
 
 def test_real_kazakh_sentences_are_rarely_flagged(shared_data: Path) -> None:
     lines = (shared_data / "kaznerd_kk" / "sentences.jsonl").read_text("utf-8").splitlines()[::20]
     predictions = Scorer.from_pretrained(config=ScoreConfig(evidence=False)).predict([json.loads(line)["text"] for line in lines])
-    assert sum(bool(p.labels) for p in predictions) <= 0.05 * len(lines)
+    assert sum(bool(p.labels) for p in predictions) <= 0.1 * len(lines)

@@ -66,33 +66,55 @@ def train(
         scratch = Path(scratch_name)
         make = _fit_linear if config.base_model == LINEAR else _fit_encoder
         bundle, extra_files = make(split, taxonomy, taxonomy_text, folder, scratch, config, on_progress, say)
-
-        say("calibrating on validation posts")
-        # Saved once before it is measured: what is measured is what is shipped, 8-bit differences and all.
-        bundle = bundle.save_pretrained(folder, extra_files=extra_files)
-        reference = ScoreConfig(backend="linear" if bundle.kind == "linear" else "torch", evidence=False)
-        logits = raw_logits(bundle, split.validation, reference)
-        calibration = fit_calibration(logits[0], label_targets(split.validation, taxonomy), logits[1], stance_targets(split.validation))
-        bundle = dataclasses.replace(bundle, calibration=calibration)
-        say("comparing the fast backends with torch")
-        agreement = check_agreement(bundle, split.validation, logits[0]) if bundle.kind != "linear" else {}
-        bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
-
-        say("measuring")
-        scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))
-        metrics = {
-            "command": command,
-            "training_minutes": round((time.monotonic() - started) / 60, 1),
-            "backend": f"{scorer.backend.name} {scorer.backend.precision}",
-            "n_posts": {name: len(split.part(name)) for name in ("train", "validation", "test")},
-            "n_groups": {name: len({group_of(p) for p in split.part(name)}) for name in ("train", "validation", "test")},
-            "validation": measure(scorer, split.validation),
-            "test": measure(scorer, split.test),
-        }
-        bundle = dataclasses.replace(bundle, metrics=metrics)
-        bundle = dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
+        bundle = finish(bundle, split, folder, extra_files, command=command, started=started, say=say)
     shutil.rmtree(_state_folder(folder), ignore_errors=True)
     return bundle
+
+
+def finish(
+    bundle: ModelBundle,
+    split: Split,
+    folder: Path,
+    extra_files: Mapping[str, Path],
+    *,
+    command: str,
+    started: float,
+    say: Callable[[str], None] = lambda _: None,
+) -> ModelBundle:
+    """Calibrate a fitted bundle, compare its backends, measure it, write its card, save it.
+
+    `started` is `time.monotonic()` from before it was fitted.
+    """
+    say("calibrating on validation posts")
+    # Saved once before it is measured: what is measured is what is shipped, 8-bit differences and all.
+    bundle = bundle.save_pretrained(folder, extra_files=extra_files)
+    reference = ScoreConfig(backend="linear" if bundle.kind == "linear" else "torch", evidence=False)
+    logits = raw_logits(bundle, split.validation, reference)
+    calibration = fit_calibration(
+        logits[0],
+        label_targets(split.validation, bundle.taxonomy),
+        logits[1],
+        stance_targets(split.validation),
+        background_weight=bundle.train_config.background_weight,
+    )
+    bundle = dataclasses.replace(bundle, calibration=calibration)
+    say("comparing the fast backends with torch")
+    agreement = check_agreement(bundle, split.validation, logits[0]) if bundle.kind != "linear" else {}
+    bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
+
+    say("measuring")
+    scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))
+    metrics = {
+        "command": command,
+        "training_minutes": round((time.monotonic() - started) / 60, 1),
+        "backend": f"{scorer.backend.name} {scorer.backend.precision}",
+        "n_posts": {name: len(split.part(name)) for name in ("train", "validation", "test")},
+        "n_groups": {name: len({group_of(p) for p in split.part(name)}) for name in ("train", "validation", "test")},
+        "validation": measure(scorer, split.validation),
+        "test": measure(scorer, split.test),
+    }
+    bundle = dataclasses.replace(bundle, metrics=metrics)
+    return dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
 
 
 def _state_folder(folder: Path) -> Path:
