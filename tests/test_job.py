@@ -90,12 +90,13 @@ def test_a_resumed_job_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path, sco
 
 
 SCRIPT = """
-import sys
+import sys, time
 from pathlib import Path
 from narratives import job
 from narratives.scorer import Scorer
 job.PART_POSTS = 100
-job.run(Path(sys.argv[1]), Path(sys.argv[2]), Scorer.from_pretrained(sys.argv[3]))
+wait = float(sys.argv[4])  # after each part, so that a busy machine still kills it in time
+job.run(Path(sys.argv[1]), Path(sys.argv[2]), Scorer.from_pretrained(sys.argv[3]), on_progress=lambda _: time.sleep(wait))
 """
 
 
@@ -106,7 +107,7 @@ def test_a_really_killed_process_is_resumed_to_the_same_rows(
 ) -> None:
     source = dump(tmp_path / "in.jsonl", 3000)
     arguments = [sys.executable, "-c", SCRIPT, str(source), str(tmp_path / "out.parquet"), str(linear_bundle.path)]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*arguments, "0.2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seal = tmp_path / "out.parquet.parts" / f"part-{moment:06}.json"
     deadline = time.monotonic() + 60
     while not seal.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -114,7 +115,7 @@ def test_a_really_killed_process_is_resumed_to_the_same_rows(
     process.send_signal(how)
     process.wait(timeout=30)
     assert not (tmp_path / "out.parquet").exists(), "it was killed too late to be a test"
-    subprocess.run(arguments, check=True)
+    subprocess.run([*arguments, "0"], check=True)
     ids = pq.read_table(tmp_path / "out.parquet", columns=["id"])["id"].to_pylist()
     assert ids == [str(i) for i in range(3000) if i not in (3, 1500)]
 

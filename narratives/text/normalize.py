@@ -105,6 +105,7 @@ _BLANKS = re.compile(
 
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u0259\u018f\u0275\u019f]")
 _CYRILLIC = re.compile(r"[\u0400-\u052f]")
+_ADDRESS = re.compile(r"[^\W_]+@[a-z]{2,}[a-z0-9]*")
 _SUSPICIOUS = re.compile(r"[A-Za-z\u0250-\u02af\u0370-\u03ff0-9@$\u018f\u019f]")
 # What the confusables table misses or gets wrong for Kazakh: Latin i, schwa and barred o stand for Kazakh letters.
 _KAZAKH_LOOKALIKES = str.maketrans({"i": "і", "I": "І", "ə": "ә", "Ə": "Ә", "ɵ": "ө", "Ɵ": "Ө"})
@@ -187,7 +188,7 @@ def _join_spaced(match: re.Match[str]) -> str:
 def _one_script(match: re.Match[str]) -> str:
     word = match.group()
     # An address ("новости@habr") is no disguise, and neither is a number.
-    if word.isdecimal() or not _SUSPICIOUS.search(word):
+    if word.isdecimal() or _ADDRESS.fullmatch(word) or not _SUSPICIOUS.search(word):
         return word
     return _undisguise(word)
 
