@@ -136,7 +136,12 @@ class ModelBundle:
         return {name: self.weights[name].astype(np.float32) for name in ("labels.weight", "labels.bias", "stance.weight", "stance.bias")}
 
     def encoder_weights(self, base: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """The base's weights with this bundle's difference added; names as in transformers' `BertModel`."""
+        """The base's weights with this bundle's difference added, linear layers rounded to 8 bits as the graph has them.
+
+        Names as in transformers' `BertModel`.
+        """
+        from narratives.encoders.int8 import rounded
+
         out = dict(base)
         for key, value in self.weights.items():
             if not key.startswith("difference."):
@@ -150,7 +155,7 @@ class ModelBundle:
             if f"{key}.scale" in self.weights:
                 delta *= self.weights[f"{key}.scale"].astype(np.float32)[:, None]
             out[name] = out[name] + delta
-        return out
+        return rounded(out)
 
     # ---- what backends run -----------------------------------------------------------------------------------------
 
@@ -164,6 +169,7 @@ class ModelBundle:
             pad_id=self.reading.pad_id,
             graph=None if is_linear else (lambda: self._graph(on_progress)),
             tokenizer=None if is_linear else (lambda: self._tokenizer(on_progress)),
+            has_int8_weights=self.kind == "difference",
             torch_module=None if is_linear else self.torch_module,
             linear_weights=(lambda: dict(self.weights)) if is_linear else None,
         )

@@ -23,7 +23,7 @@ class ScoreConfig:
     """How posts are scored. None of these settings changes what a model learned."""
 
     backend: BackendName = "auto"
-    """auto: OpenVINO in bfloat16 where the CPU has it and the bundle's agreement check passed, else onnxruntime."""
+    """auto: OpenVINO where the CPU computes in bfloat16 and the bundle's agreement check passed, else onnxruntime."""
     threads: int | None = None
     """CPU threads of the inference engine; None: all cores this process may use."""
     chunk_posts: int = 4096

@@ -49,7 +49,7 @@ WRITERS = _table(
 
 BACKENDS = _table(
     {
-        "openvino": Leaf("narratives.backends.openvino:load", "fast CPU inference, bfloat16 where the CPU has it"),
+        "openvino": Leaf("narratives.backends.openvino:load", "fast CPU inference: int8 products, bfloat16 where the CPU has it"),
         "onnx": Leaf("narratives.backends.onnx:load", "portable float inference, onnxruntime"),
         "torch": Leaf("narratives.backends.torch:load", "the reference, float32; cuda where there is one"),
         "linear": Leaf("narratives.backends.linear:load", "TF-IDF and logistic regression: the baseline"),

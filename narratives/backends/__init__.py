@@ -36,6 +36,8 @@ class RuntimeModel:
     pad_id: int
     graph: Callable[[], Path] | None = None
     tokenizer: Callable[[], Path] | None = None
+    has_int8_weights: bool = False
+    """The graph's linear weights are in 8 bits: an engine may multiply in int8."""
     torch_module: Callable[[], Any] | None = None
     linear_weights: Callable[[], dict[str, npt.NDArray[Any]]] | None = None
 

@@ -23,6 +23,8 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = config.threads or usable_cores()
         options.log_severity_level = 3
+        # 8-bit weights are widened once at load. Left to itself it would round activations too: a third faster, logits off by 0.5.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = onnxruntime.InferenceSession(str(model.graph()), options, providers=["CPUExecutionProvider"])
         self._n_labels = len(model.labels)
         self._encoder = TextEncoder(

@@ -1,4 +1,8 @@
-"""OpenVINO: the fast CPU backend, in bfloat16 where the CPU computes in it, else in float32."""
+"""OpenVINO: the fast CPU backend.
+
+Where the graph has 8-bit weights, matrix products are in int8, activations rounded in groups as they come (dynamic quantisation);
+the rest, and graphs with float weights, in bfloat16 where the CPU computes in it, else in float32.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from narratives.backends.batching import IdArray, TextEncoder
 from narratives.config import ScoreConfig, usable_cores
 from narratives.errors import ConfigError
 
+_GROUP = 128
+"""Activations that share a scale in int8 products; the blocks of the graph's weights are as large."""
+
 
 def has_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16 (avx512_bf16 or amx_bf16); elsewhere OpenVINO has no gain in it."""
@@ -22,14 +29,16 @@ def has_bfloat16() -> bool:
 class OpenvinoBackend:
     name = "openvino"
 
-    def __init__(self, model: RuntimeModel, config: ScoreConfig, *, precision: str | None = None) -> None:
+    def __init__(self, model: RuntimeModel, config: ScoreConfig) -> None:
         if model.graph is None or model.tokenizer is None:
             raise ConfigError("this bundle has no graph for the openvino backend; use backend 'linear' or 'auto'")
         core = openvino.Core()
-        self.precision = precision or ("bfloat16" if has_bfloat16() else "float32")
+        floats = "bfloat16" if has_bfloat16() else "float32"
+        self.precision = "int8" if model.has_int8_weights else floats
         graph = model.graph()
         settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if floats == "bfloat16" else "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if self.precision == "int8" else 0,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": config.threads or usable_cores(),
             "NUM_STREAMS": 1,

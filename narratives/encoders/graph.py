@@ -5,7 +5,8 @@
     input_ids (n, length) int64, attention_mask (n, length) int64
         -> label_logits (n, n_labels) float32, stance_logits (n, n_stances) float32
 
-The word embeddings stay in half precision (the table is 80% of the model and is only looked up); all else is float32.
+The word embeddings stay in half precision (the table is 80% of the model and is only looked up), the encoder's linear weights
+are in 8 bits with a scale for each block of inputs (`int8.py`); all else is float32.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from narratives.encoders.int8 import block_of, quantise_blocks
 from narratives.encoders.shape import EncoderShape
 
-_OPSET = 20  # the first with Gelu; Attention (23) was slower in onnxruntime and no faster in OpenVINO
+_OPSET = 21  # the first whose DequantizeLinear knows blocks; Attention (23) was slower in onnxruntime, no faster in OpenVINO
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,7 +43,16 @@ class _Writer:
 
     def linear(self, x: str, weight: FloatArray, bias: FloatArray, name: str) -> str:
         # torch keeps (out, in); MatMul wants (in, out).
-        product = self.op("MatMul", x, self.constant(f"{name}.weight", weight.T), name=f"{name}.matmul")
+        return self._add_bias(x, self.constant(f"{name}.weight", weight.T), bias, name)
+
+    def linear_int8(self, x: str, weight: FloatArray, bias: FloatArray, name: str) -> str:
+        q, scales = quantise_blocks(weight)
+        stored, by = self.constant(f"{name}.weight.int8", q.T), self.constant(f"{name}.weight.scale", scales.T)
+        whole = self.op("DequantizeLinear", stored, by, name=f"{name}.weight", axis=0, block_size=block_of(weight.shape[1]))
+        return self._add_bias(x, whole, bias, name)
+
+    def _add_bias(self, x: str, weight: str, bias: FloatArray, name: str) -> str:
+        product = self.op("MatMul", x, weight, name=f"{name}.matmul")
         return self.op("Add", product, self.constant(f"{name}.bias", bias), name=f"{name}.out")
 
     def layer_norm(self, x: str, weight: FloatArray, bias: FloatArray, eps: float, name: str) -> str:
@@ -93,7 +104,7 @@ def build(
 
         def head_view(what: str, order: list[int], factor: np.float32, x: str = x, at: str = at) -> str:
             weight, bias = encoder[f"{at}attention.self.{what}.weight"], encoder[f"{at}attention.self.{what}.bias"]
-            flat = w.linear(x, weight * factor, bias * factor, f"{at}{what}")
+            flat = w.linear_int8(x, weight * factor, bias * factor, f"{at}{what}")
             return w.op("Transpose", w.op("Reshape", flat, split_heads, name=f"{flat}.heads"), name=f"{flat}.t", perm=order)
 
         one_ = np.float32(1.0)
@@ -104,10 +115,10 @@ def build(
         weights = w.op("Softmax", logits, name=f"{at}attention", axis=-1)
         context = w.op("Transpose", w.op("MatMul", weights, value, name=f"{at}av"), name=f"{at}av.t", perm=[0, 2, 1, 3])
         context = w.op("Reshape", context, join_heads, name=f"{at}context")
-        attended = w.op("Add", w.linear(context, *part("attention.output.dense"), f"{at}ao"), x, name=f"{at}attended")
+        attended = w.op("Add", w.linear_int8(context, *part("attention.output.dense"), f"{at}ao"), x, name=f"{at}attended")
         attended = w.layer_norm(attended, *part("attention.output.LayerNorm"), eps, f"{at}attended.norm")
-        inner = w.op("Gelu", w.linear(attended, *part("intermediate.dense"), f"{at}fi"), name=f"{at}gelu")
-        x = w.op("Add", w.linear(inner, *part("output.dense"), f"{at}fo"), attended, name=f"{at}sum")
+        inner = w.op("Gelu", w.linear_int8(attended, *part("intermediate.dense"), f"{at}fi"), name=f"{at}gelu")
+        x = w.op("Add", w.linear_int8(inner, *part("output.dense"), f"{at}fo"), attended, name=f"{at}sum")
         x = w.layer_norm(x, *part("output.LayerNorm"), eps, f"{at}norm")
 
     axis1, axis2 = (w.constant(f"axis{i}", np.array([i], dtype=np.int64)) for i in (1, 2))
@@ -125,4 +136,4 @@ def build(
         for n, h in (("label_logits", "labels"), ("stance_logits", "stance"))
     ]
     graph = helper.make_graph(w.nodes, "narratives", ids, outputs, initializer=w.initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)

@@ -8,12 +8,15 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from narratives import bundle as bundles
 from narratives import plugins
 from narratives.backends import Backend
 from narratives.bundle import ModelBundle
 from narratives.config import BackendName, ScoreConfig
 from narratives.errors import ConfigError
+from narratives.readers import read_posts
 from narratives.records import Post
+from narratives.scorer import MAX_FLIPPED
 
 TEXTS = ["Точно говорю: дорога, льёт дождь.", "да", "школа " * 30, "Валит снег весь день, сообщают соседи.", "льёт дождь"]
 
@@ -64,6 +67,19 @@ def test_fast_backends_agree_with_torch(name: str, tiny_bundle: ModelBundle, pos
         error = np.abs(ours - torchs) / (np.std(torchs) if found.precision == "bfloat16" else 1.0)
         assert error.max() < (0.15 if found.precision == "bfloat16" else 1e-3)
         assert np.median(error) < (0.03 if found.precision == "bfloat16" else 1e-4)
+
+
+def test_int8_products_decide_as_torch_does_on_the_shipped_bundle() -> None:
+    bundle = bundles.load()
+    sample = Path(__file__).parents[2] / "data" / "samples" / "telegram-export" / "result.json"
+    texts = [post.text for post in read_posts(sample) if isinstance(post, Post) and post.text]
+    expected, got = load("torch", bundle).logits(texts).labels, load("openvino", bundle)
+    assert got.precision == "int8"
+    thresholds = np.array(bundle.calibration.thresholds)
+    flipped = (bundle.calibration.probabilities(got.logits(texts).labels) >= thresholds) != (
+        bundle.calibration.probabilities(expected) >= thresholds
+    )
+    assert flipped.mean() <= MAX_FLIPPED * 2  # a share of some 1,200 decisions: 12 against the 6 allowed on validation posts
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])

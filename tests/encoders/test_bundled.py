@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
-from narratives.encoders import bundled, graph
+from narratives.encoders import bundled, graph, int8
 from narratives.errors import BundleError
 
 SENTENCES = [
@@ -66,11 +67,16 @@ def test_the_runtime_graph_equals_the_torch_model(loaded: tuple[object, object],
         "stance.bias": np.zeros(3, dtype=np.float32),
     }
     onnx.save(graph.build(shape, weights, heads), str(tmp_path / "graph.onnx"))
-    session = onnxruntime.InferenceSession(str(tmp_path / "graph.onnx"), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # as backends/onnx.py
+    session = onnxruntime.InferenceSession(str(tmp_path / "graph.onnx"), options, providers=["CPUExecutionProvider"])
     batch = loaded[1]([bundled.PREFIX + t for t in SENTENCES], padding=True, return_tensors="np")  # type: ignore[operator]
     inputs = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
     found = session.run(["label_logits"], inputs)[0]
-    expected = embed(loaded, SENTENCES) @ heads["labels.weight"].T + heads["labels.bias"]
+    # The graph holds 8-bit weights: the same ones go into torch.
+    model, tokenizer = bundled.load_model()
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in int8.rounded(weights).items()}, strict=False)
+    expected = embed((model, tokenizer), SENTENCES) @ heads["labels.weight"].T + heads["labels.bias"]
     np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
