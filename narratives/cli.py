@@ -276,6 +276,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of TrainConfig, e.g. learning_rate=3e-5.")
     ] = None,
+    background: Annotated[
+        list[Path] | None, typer.Option(help="A dump of ordinary real posts, to train on as posts without a label; may be repeated.")
+    ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text, where it has an unusual name.")] = None,
 ) -> None:
     """Train a bundle: split by event, fit, calibrate, measure, write the model card.
@@ -293,10 +296,13 @@ def train(
     posts = read_corpus(data, chosen, text_column=text_column)
     changed = [f"--{k.replace('_', '-')} {v}" for k, v in values.items() if k in _OWN_OPTIONS and v != getattr(_DEFAULTS, k)]
     command = " ".join(
-        ["narratives train", f"--data {data}", f"--labels {labels}", f"-o {output}", *changed, *(f"--set {s}" for s in set_ or [])]
-    )
+        ["narratives train", f"--data {data}", f"--labels {labels}", f"-o {output}", *changed, *(f"--set {s}" for s in set_ or []),
+         *(f"--background {path.parent.name}/{path.name}" for path in background or [])]
+    )  # fmt: skip
     with _train_progress() as tell:
-        bundle = run_training(posts, chosen, text, output, config=config, command=command, on_progress=tell, say=_say)
+        bundle = run_training(
+            posts, chosen, text, output, config=config, background=background or (), command=command, on_progress=tell, say=_say
+        )
     for line in summary_lines(bundle.metrics["test"]):
         _out.print(line, markup=False)
     _out.print(f"bundle    {output}", markup=False)

@@ -82,7 +82,9 @@ class TrainConfig:
     """Share of the stance loss beside the label loss."""
     background_weight: float = 5.0
     """How many times a post without any label counts when thresholds are chosen: corpora are half narratives, dumps are not.
-    Higher: fewer false alarms, more missed."""
+    Higher: fewer false alarms, more missed. With background posts, these count so and written ones once."""
+    background_posts: int = 800
+    """Real posts without a label to train on, where `--background` names dumps; half as many more set thresholds."""
     validation_share: float = 0.15
     """Of the posts outside the test part, by group."""
     augment: float = 0.3
@@ -101,6 +103,7 @@ class TrainConfig:
         _check(0 <= self.average_decay < 1, f"average_decay is {self.average_decay}, expected in [0, 1)")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}, expected in [0, 1)")
         _check(self.background_weight > 0, f"background_weight is {self.background_weight}, expected above 0")
+        _check(self.background_posts >= 1, f"background_posts is {self.background_posts}, expected at least 1")
         _check(0 < self.validation_share < 0.5, f"validation_share is {self.validation_share}, expected in (0, 0.5)")
         _check(0 <= self.augment <= 1, f"augment is {self.augment}, expected in [0, 1]")
 

@@ -20,7 +20,7 @@ _MIN_SLOPE, _MAX_SLOPE = 0.2, 3.0
 
 
 def fit_calibration(
-    label_logits: FloatArray, targets: BoolArray, stance_logits: FloatArray, stances: IntArray, *, background_weight: float = 1.0
+    label_logits: FloatArray, targets: BoolArray, stance_logits: FloatArray, stances: IntArray, *, weights: FloatArray | None = None
 ) -> Calibration:
     """Platt scaling of each label, one temperature for the stance, and thresholds of best F1.
 
@@ -29,7 +29,7 @@ def fit_calibration(
         targets: the same shape.
         stance_logits: shape (n_posts, 3).
         stances: shape (n_posts,), `NO_STANCE` where a post has no label.
-        background_weight: see `choose_thresholds`.
+        weights: see `choose_thresholds`.
     """
     if label_logits.shape != targets.shape:
         raise ConfigError(f"logits {label_logits.shape} and targets {targets.shape} differ in shape")
@@ -39,7 +39,7 @@ def fit_calibration(
     known = stances != NO_STANCE
     temperature = _temperature(stance_logits[known], stances[known]) if known.sum() >= 5 else 1.0
     uncut = Calibration(slopes, intercepts, (0.5,) * len(pairs), temperature)
-    thresholds = choose_thresholds(uncut.probabilities(label_logits), targets, background_weight=background_weight)
+    thresholds = choose_thresholds(uncut.probabilities(label_logits), targets, weights=weights)
     return Calibration(slopes, intercepts, tuple(round(float(t), 4) for t in thresholds), temperature)
 
 
@@ -65,19 +65,21 @@ def _temperature(logits: FloatArray, stances: IntArray) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, background_weight: float = 1.0) -> FloatArray:
+def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights: FloatArray | None = None) -> FloatArray:
     """Pick for each label the threshold with the best F1 on held-out posts, shrunk towards the one best for all labels.
 
     A label with few positive posts would get a threshold that fits those few. So the counts of all labels together are
     added to its own, weighted as `PRIOR_POSITIVES` positive posts (an empirical prior); a label with none gets the common
     threshold. Among equally good ones the middle of the widest gap is taken.
 
-    Corpora for training are half narratives, real dumps are not: `background_weight` says how many times a post without any
-    label counts, so that a false alarm costs what it would cost there.
+    Corpora for training are half narratives, real dumps are not: `weights` lets posts without a label count more often, so that a
+    false alarm costs what it would cost there.
 
     Args:
         probabilities: in [0, 1], shape (n_posts, n_labels).
         targets: True where annotators assigned the label, same shape.
+        weights: how many times each post counts when it is flagged wrongly or rightly, shape (n_posts,); posts with a label count
+            once whatever it says. None: once each.
 
     Returns:
         Thresholds in [0.05, 0.95], shape (n_labels,), in taxonomy order.
@@ -94,7 +96,7 @@ def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, backgrou
     cuts = (levels[:-1] + levels[1:]) / 2
     widths = np.diff(levels)
     flagged = probabilities[None, :, :] >= cuts[:, None, None]
-    counts = np.where(targets.any(axis=1), 1.0, background_weight)
+    counts = np.where(targets.any(axis=1), 1.0, 1.0 if weights is None else weights)
     tp = (flagged & targets[None]).sum(axis=1).astype(np.float64)
     n_flagged = (flagged * counts[None, :, None]).sum(axis=1)
     n_positive = targets.sum(axis=0).astype(np.float64)

@@ -53,6 +53,7 @@ def model_card(bundle: ModelBundle) -> str:
         "",
         f"False alarms: {alarms['n_flagged']} of {alarms['n_posts_without_label']} posts without a label were flagged; "
         "in the project's own corpus most of these are written to look alike.",
+        *_background_lines(metrics.get("background")),
         f"Flagged as `endorses`: {endorsed['n_flagged']} posts; label and stance are both right in {_number(endorsed['precision'])}.",
         "",
         "## Backends against torch in float32",
@@ -80,6 +81,19 @@ def model_card(bundle: ModelBundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _background_lines(background: Mapping[str, Any] | None) -> list[str]:
+    if not background or not background["held_out"]:
+        return ["No real post was trained on."]
+    lines = [
+        f"{background['n_train']} real posts, read by path and not shipped, were trained on as posts without a label; "
+        f"{background['n_validation']} more set thresholds. On the held-out half of the sources, flagged:"
+    ]
+    for name, found in background["held_out"].items():
+        share = found["n_flagged"] / max(1, found["n_posts"])
+        lines.append(f"`{name}` {found['n_flagged']} of {found['n_posts']} ({share:.1%}), {found['n_endorses']} as `endorses`;")
+    return [*lines, "some of these may rightly be flagged: nobody annotated them."]
 
 
 def _row(name: str, part: Mapping[str, Any]) -> str:

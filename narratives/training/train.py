@@ -21,6 +21,7 @@ from narratives.errors import MissingDependency
 from narratives.records import STANCES, Post
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
+from narratives.training.background import Background, read_background
 from narratives.training.calibration import fit_calibration
 from narratives.training.card import model_card
 from narratives.training.corpus import Split, group_of, label_targets, split_corpus, stance_targets
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from narratives.training.fit import OnProgress
 
 FloatArray = npt.NDArray[np.float32]
+MAX_HELD_OUT = 3000
+"""Real posts of each held-out half that are scored to count false alarms: enough for a share of 1% within 0.4%."""
 LINEAR = "linear"
 """As `base_model`: TF-IDF and logistic regression instead of an encoder."""
 
@@ -41,6 +44,7 @@ def train(
     folder: str | Path,
     *,
     config: TrainConfig,
+    background: Sequence[str | Path] = (),
     command: str = "",
     on_progress: OnProgress = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
@@ -50,6 +54,7 @@ def train(
     Args:
         posts: annotated posts (`corpus.read_corpus`).
         folder: where the bundle goes; `<folder>.training` holds the state to resume from until it is done.
+        background: dumps of real posts to take as posts without a label (`background.py`); none is needed.
         command: what the model card gives as the way to train it again.
         on_progress: told after each optimiser step.
         say: gets a line of text before each stage.
@@ -61,12 +66,15 @@ def train(
     folder = Path(folder)
     started = time.monotonic()
     split = split_corpus(posts, taxonomy, validation_share=config.validation_share, seed=config.seed)
+    real = read_background(background, n_posts=config.background_posts) if background else Background()
+    if background:
+        say(f"{len(real.train)} real posts to train on as posts without a label, {len(real.validation)} to set thresholds")
     say(f"{len(split.train)} posts to train on, {len(split.validation)} to choose on, {len(split.test)} to measure on")
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         make = _fit_linear if config.base_model == LINEAR else _fit_encoder
-        bundle, extra_files = make(split, taxonomy, taxonomy_text, folder, scratch, config, on_progress, say)
-        bundle = finish(bundle, split, folder, extra_files, command=command, started=started, say=say)
+        bundle, extra_files = make(split, real, taxonomy, taxonomy_text, folder, scratch, config, on_progress, say)
+        bundle = finish(bundle, split, real, folder, extra_files, command=command, started=started, say=say)
     shutil.rmtree(_state_folder(folder), ignore_errors=True)
     return bundle
 
@@ -74,6 +82,7 @@ def train(
 def finish(
     bundle: ModelBundle,
     split: Split,
+    real: Background,
     folder: Path,
     extra_files: Mapping[str, Path],
     *,
@@ -89,17 +98,17 @@ def finish(
     # Saved once before it is measured: what is measured is what is shipped, 8-bit differences and all.
     bundle = bundle.save_pretrained(folder, extra_files=extra_files)
     reference = ScoreConfig(backend="linear" if bundle.kind == "linear" else "torch", evidence=False)
-    logits = raw_logits(bundle, split.validation, reference)
+    chosen_on = [*split.validation, *real.validation]
+    logits = raw_logits(bundle, chosen_on, reference)
+    # Written posts without a label stand for real ones only where there are none of these.
+    weights = np.full(len(chosen_on), 1.0 if real.validation else bundle.train_config.background_weight, dtype=np.float32)
+    weights[len(split.validation) :] = bundle.train_config.background_weight
     calibration = fit_calibration(
-        logits[0],
-        label_targets(split.validation, bundle.taxonomy),
-        logits[1],
-        stance_targets(split.validation),
-        background_weight=bundle.train_config.background_weight,
+        logits[0], label_targets(chosen_on, bundle.taxonomy), logits[1], stance_targets(chosen_on), weights=weights
     )
     bundle = dataclasses.replace(bundle, calibration=calibration)
     say("comparing the fast backends with torch")
-    agreement = check_agreement(bundle, split.validation, logits[0]) if bundle.kind != "linear" else {}
+    agreement = check_agreement(bundle, chosen_on, logits[0]) if bundle.kind != "linear" else {}
     bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
 
     say("measuring")
@@ -112,6 +121,7 @@ def finish(
         "n_groups": {name: len({group_of(p) for p in split.part(name)}) for name in ("train", "validation", "test")},
         "validation": measure(scorer, split.validation),
         "test": measure(scorer, split.test),
+        "background": measure_background(scorer, real),
     }
     bundle = dataclasses.replace(bundle, metrics=metrics)
     return dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
@@ -123,6 +133,7 @@ def _state_folder(folder: Path) -> Path:
 
 def _fit_linear(
     split: Split,
+    real: Background,
     taxonomy: Taxonomy,
     text: str,
     folder: Path,
@@ -134,12 +145,13 @@ def _fit_linear(
     from narratives.training.linear import fit_linear
 
     say("fitting TF-IDF and logistic regression")
-    weights = fit_linear(split.train, taxonomy, seed=config.seed)
+    weights = fit_linear([*split.train, *real.train], taxonomy, seed=config.seed)
     return _unmeasured(folder, taxonomy, text, config, "linear", "", Reading(max_length=100_000), weights), {}
 
 
 def _fit_encoder(
     split: Split,
+    real: Background,
     taxonomy: Taxonomy,
     text: str,
     folder: Path,
@@ -172,8 +184,8 @@ def _fit_encoder(
         tokenizer.backend_tokenizer,
         prefix=prefix,
         pad_id=pad_id,
-        train=split.train,
-        validation=split.validation,
+        train=[*split.train, *real.train],
+        validation=[*split.validation, *real.validation],
         taxonomy=taxonomy,
         config=config,
         checkpoint=_state_folder(folder),
@@ -285,6 +297,21 @@ def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: Float
             "n_decisions": int(flipped.size),
         }
     return result
+
+
+def measure_background(scorer: Scorer, real: Background) -> dict[str, object]:
+    """False alarms on real posts of sources not trained on: what is flagged there, counted as if none carried a narrative."""
+    held_out: dict[str, object] = {}
+    for name, posts in real.held_out.items():
+        flagged = [p for p in scorer.predict(posts[:MAX_HELD_OUT]) if p.labels]
+        held_out[name] = {
+            "sha256": real.digests[name],
+            "n_posts": min(len(posts), MAX_HELD_OUT),
+            "n_flagged": len(flagged),
+            "n_endorses": sum(p.stance == "endorses" for p in flagged),
+            "by_label": {i: n for i in scorer.labels if (n := sum(i in p.labels for p in flagged))},
+        }
+    return {"n_train": len(real.train), "n_validation": len(real.validation), "held_out": held_out}
 
 
 def measure(scorer: Scorer, posts: Sequence[Post]) -> dict[str, object]:

@@ -79,6 +79,14 @@ def test_few_posts_of_a_label_do_not_outvote_all_others() -> None:
     assert choose_thresholds(probabilities, targets)[2] < 0.7
 
 
+def test_posts_that_weigh_more_raise_the_threshold_above_their_false_alarms() -> None:
+    probabilities = np.array([[0.9], [0.8], [0.6], [0.5], [0.55], [0.3]], dtype=np.float32)
+    targets = np.array([[True], [True], [True], [True], [False], [False]])
+    light = choose_thresholds(probabilities, targets)
+    heavy = choose_thresholds(probabilities, targets, weights=np.array([1, 1, 1, 1, 20, 20], dtype=np.float32))
+    assert light[0] < 0.5 < 0.55 < heavy[0] < 0.6
+
+
 def test_nothing_to_tune_on_keeps_one_half() -> None:
     assert choose_thresholds(RNG.random((12, 2)).astype(np.float32), np.zeros((12, 2), dtype=bool)).tolist() == [0.5, 0.5]
 
