@@ -371,8 +371,10 @@ def evaluate(
 def corpus_check(
     folder: Annotated[Path, typer.Argument(help="Folder of *.jsonl.")] = Path("data/posts"),
     labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file.")] = "kazakhstan",
+    readings: Annotated[Path | None, typer.Option(help="Second readings (JSON lines): also say how far readers agree.")] = None,
 ) -> None:
     """Check an annotated corpus: fields, ids, labels, stances, copies, near-copies across groups; count what is there."""
+    from narratives.training.agreement import read_agreement
     from narratives.training.corpus import check_corpus
 
     chosen = taxonomy.load(labels)
@@ -389,6 +391,11 @@ def corpus_check(
     _out.print(table)
     for what, counter in (("stances", report.stances), ("registers", report.registers)):
         _out.print(f"{what}: " + ", ".join(f"{name} {n}" for name, n in counter.most_common()), markup=False)
+    if readings is not None:
+        found = read_agreement(readings, chosen)
+        _out.print(f"read twice: {found.n_posts} posts, {found.n_same} alike; Krippendorff's alpha:")
+        for name, alpha in (*found.labels.items(), ("stance", found.stance)):
+            _out.print(f"  {name} {'-' if alpha is None else format(alpha, '.2f')}", markup=False)
     for problem in report.problems:
         _err.print(problem, markup=False)
     if report.problems:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
 
 from narratives import taxonomy
 from narratives.readers import detect_format, read_posts
 from narratives.records import Post
-from narratives.training.corpus import CorpusReport, check_corpus, is_test_group, read_corpus
+from narratives.training.corpus import CorpusReport, check_corpus, group_of, is_test_group, read_corpus
 from tests.conftest import ROOT
 
 
@@ -24,13 +29,13 @@ def test_the_check_finds_no_problem(report: CorpusReport) -> None:
 
 
 def test_there_are_enough_posts_of_every_kind(report: CorpusReport) -> None:
-    assert report.n_posts >= 900
-    assert report.languages["ru"] >= 450
-    assert report.languages["kk"] >= 350
-    assert report.languages["mixed"] + report.languages["kk-latn"] >= 100
+    assert report.n_posts >= 2200
+    assert report.languages["ru"] >= 1000
+    assert report.languages["kk"] >= 850
+    assert report.languages["mixed"] + report.languages["kk-latn"] >= 280
     assert 0.4 <= report.n_unlabelled / report.n_posts <= 0.6
-    assert min(report.labels[label] for label in taxonomy.load().ids) >= 35
-    assert min(report.stances[stance] for stance in ("endorses", "reports", "refutes")) >= 80
+    assert min(report.labels[label] for label in taxonomy.load().ids) >= 90
+    assert min(report.stances[stance] for stance in ("endorses", "reports", "refutes")) >= 280
 
 
 def test_every_label_and_language_is_in_the_test_part() -> None:
@@ -46,6 +51,37 @@ def test_both_readings_of_a_post_are_kept_and_disagreements_are_settled() -> Non
         final = entry.get("settled", entry["first"])
         assert entry["first"] == entry["second"] or entry["settled"]["reason"], entry["id"]
         assert (list(corpus[entry["id"]].labels or ()), corpus[entry["id"]].stance) == (final["labels"], final["stance"]), entry["id"]
+
+
+def surface(text: str) -> list[float]:
+    """What must not give a label away: length, emoji, links, capitals, marks, lines, the country's name."""
+    letters = max(1, sum(map(str.isalpha, text)))
+    return [
+        np.log1p(len(text)),
+        len(re.findall("[\u2600-\u27bf\U0001f000-\U0001faff]", text)),
+        "http" in text or "example." in text,
+        sum(map(str.isupper, text)) / letters,
+        len(re.findall(r"\b[^\W\d_a-zа-яё]{4,}\b", text)),
+        text.count("!"),
+        text.count("?"),
+        text.count("\n"),
+        sum(map(str.isdigit, text)) / len(text),
+        "азахстан" in text.lower() or "азақстан" in text.lower() or "azaqstan" in text.lower(),
+    ]
+
+
+def test_surface_alone_tells_no_more_about_labels_than_the_datasheet_says() -> None:
+    """Area under the ROC curve of a forest on surface features, events apart; 0.5 is chance, 0.74 is where the corpus stands."""
+    posts = read_corpus(ROOT / "data" / "posts", taxonomy.load())
+    features = np.array([surface(post.text) for post in posts], dtype=np.float64)
+    targets = np.array([bool(post.labels) for post in posts])
+    folds = GroupKFold(n_splits=5, shuffle=True, random_state=0).split(features, targets, [group_of(post) for post in posts])
+    forest = RandomForestClassifier(300, min_samples_leaf=10, random_state=0, n_jobs=2)
+    areas = [
+        roc_auc_score(targets[test], forest.fit(features[train], targets[train]).predict_proba(features[test])[:, 1])
+        for train, test in folds
+    ]
+    assert np.mean(areas) < 0.77
 
 
 def test_the_sample_is_a_telegram_export_in_both_languages(sample_dump: Path) -> None:
