@@ -35,10 +35,10 @@ from safetensors.numpy import load_file, save_file
 
 from narratives import taxonomy as taxonomies
 from narratives.backends import FloatArray, RuntimeModel
-from narratives.config import TrainConfig
+from narratives.config import OperatingPoint, TrainConfig
 from narratives.encoders.bundled import SHA256 as BASE_SHA256
 from narratives.encoders.shape import GRAPH_VERSION
-from narratives.errors import BundleError, NarrativesError
+from narratives.errors import BundleError, ConfigError, NarrativesError
 from narratives.records import STANCES
 from narratives.taxonomy import Taxonomy
 
@@ -66,13 +66,28 @@ class Calibration:
     """From logits to probabilities to decisions. All tuples are in taxonomy order.
 
     A label's probability is sigmoid(slope * logit + intercept) (Platt 1999); the stance's is softmax(logits / temperature)
-    (Guo et al. 2017). `thresholds` are in (0, 1].
+    (Guo et al. 2017). `thresholds` are in (0, 1]: those of the operating point `balanced`; `operating_points` has the others.
     """
 
     slopes: tuple[float, ...]
     intercepts: tuple[float, ...]
     thresholds: tuple[float, ...]
     stance_temperature: float = 1.0
+    operating_points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    recall_guaranteed: tuple[bool, ...] = ()
+    """Of `high_recall`: the labels of which validation posts are many enough to promise a recall of 0.95 with 90% confidence."""
+
+    def at(self, operating_point: OperatingPoint) -> tuple[float, ...]:
+        """The thresholds of an operating point.
+
+        Raises:
+            ConfigError: this bundle has none of that name (it was trained before there were any).
+        """
+        if operating_point == "balanced":
+            return self.thresholds
+        if operating_point not in self.operating_points:
+            raise ConfigError(f"this bundle has no operating point {operating_point!r}, only balanced; train it again")
+        return self.operating_points[operating_point]
 
     @classmethod
     def identity(cls, n_labels: int) -> Calibration:
@@ -345,6 +360,8 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
                 tuple(calibration["intercepts"]),
                 tuple(calibration["thresholds"]),
                 float(calibration["stance_temperature"]),
+                {name: tuple(values) for name, values in calibration.get("operating_points", {}).items()},
+                tuple(calibration.get("recall_guaranteed", ())),
             ),
             train_config=TrainConfig.from_dict(_read_json(path, "train_config.json")),
             metrics=_read_json(path, "metrics.json"),
@@ -372,7 +389,8 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
         weight, bias = bundle.weights.get(f"{name}.weight"), bundle.weights.get(f"{name}.bias")
         if weight is None or bias is None or weight.ndim != 2 or weight.shape[0] != rows or bias.shape != (rows,):
             raise BundleError(path, f"weights.safetensors: the {name} head does not have {rows} rows")
-    for values in (bundle.calibration.slopes, bundle.calibration.intercepts, bundle.calibration.thresholds):
+    calibration = bundle.calibration
+    for values in (calibration.slopes, calibration.intercepts, calibration.thresholds, *calibration.operating_points.values()):
         if len(values) != n or not np.isfinite(values).all():
             raise BundleError(path, f"calibration.json: expected {n} finite numbers for each setting")
     if bundle.kind not in ("difference", "whole", "linear"):

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from narratives import plugins, taxonomy
-from narratives.config import ScoreConfig, TrainConfig
+from narratives.config import OperatingPoint, ScoreConfig, TrainConfig
 from narratives.errors import ConfigError, NarrativesError
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ _DEFAULTS = TrainConfig()
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A bundle's folder or name; without it, the one that is shipped.")]
 BackendOption = Annotated[
     Literal["auto", "openvino", "onnx", "torch", "linear"], typer.Option(help="Inference engine; auto takes the fastest exact enough.")
+]
+OperatingPointOption = Annotated[
+    OperatingPoint, typer.Option(help="Thresholds: balanced; high_precision, to publish from; high_recall, to miss little.")
 ]
 LabelsOption = Annotated[
     str | None, typer.Option("--labels", help="Flag only these labels: ids with commas between, as `narratives labels` lists them.")
@@ -89,6 +92,7 @@ def score(
     format: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(plugins.READERS)}.")] = "auto",
     model: ModelOption = None,
     labels: LabelsOption = None,
+    operating_point: OperatingPointOption = "balanced",
     evidence: Annotated[bool, typer.Option("--evidence/--no-evidence", help="Find the sentences that carry each label.")] = True,
     text_column: Annotated[str | None, typer.Option(help="Column or field with the text, where it has an unusual name.")] = None,
     backend: BackendOption = "auto",
@@ -110,7 +114,7 @@ def score(
     from narratives import job
     from narratives.scorer import Scorer
 
-    config = ScoreConfig(backend=backend, threads=threads, evidence=evidence, labels=_ids(labels))
+    config = ScoreConfig(backend=backend, threads=threads, evidence=evidence, labels=_ids(labels), operating_point=operating_point)
     scorer = Scorer.from_pretrained(model, config=config, on_progress=_say)
     with _score_progress() as tell:
         summary = job.run(
@@ -208,6 +212,7 @@ def _print_summary(summary: Summary, labels: tuple[str, ...]) -> None:
 def predict(
     texts: Annotated[list[str], typer.Argument(help="One or more posts, each in quotes; - reads one from standard input.")],
     model: ModelOption = None,
+    operating_point: OperatingPointOption = "balanced",
     backend: BackendOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a post.")] = False,
 ) -> None:
@@ -219,7 +224,7 @@ def predict(
     """
     from narratives.scorer import Scorer
 
-    scorer = Scorer.from_pretrained(model, config=ScoreConfig(backend=backend), on_progress=_say)
+    scorer = Scorer.from_pretrained(model, config=ScoreConfig(backend=backend, operating_point=operating_point), on_progress=_say)
     texts = [sys.stdin.read() if text == "-" else text for text in texts]
     for prediction in scorer.predict(texts):
         if as_json:
@@ -338,6 +343,7 @@ def evaluate(
         Literal["test", "validation", "train", "all"], typer.Option(help="Which part of the split; all: every post, for other data.")
     ] = "test",
     model: ModelOption = None,
+    operating_point: OperatingPointOption = "balanced",
     backend: BackendOption = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all figures as JSON.")] = None,
 ) -> None:
@@ -347,7 +353,9 @@ def evaluate(
     from narratives.training.metrics import Figure, summary_lines
     from narratives.training.train import measure
 
-    scorer = Scorer.from_pretrained(model, config=ScoreConfig(backend=backend, evidence=False), on_progress=_say)
+    scorer = Scorer.from_pretrained(
+        model, config=ScoreConfig(backend=backend, evidence=False, operating_point=operating_point), on_progress=_say
+    )
     posts = read_corpus(data, scorer.taxonomy)
     if part != "all":
         config = scorer.bundle.train_config

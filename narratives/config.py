@@ -10,6 +10,7 @@ from typing import Literal, Self
 from narratives.errors import ConfigError, UnknownName
 
 Precision = Literal["auto", "bfloat16", "float32"]
+OperatingPoint = Literal["balanced", "high_precision", "high_recall"]
 BackendName = Literal["auto", "openvino", "onnx", "torch", "linear"]
 
 
@@ -34,6 +35,9 @@ class ScoreConfig:
     """Windows read of one post (64 x 512 tokens are about 100,000 characters); beyond, `truncated` is true."""
     evidence: bool = True
     """Find the sentences that carry each label; costs a few more encoder calls for flagged posts only."""
+    operating_point: OperatingPoint = "balanced"
+    """Which of the bundle's thresholds decide. balanced: best F1; high_precision: few false alarms; high_recall: few misses, and what
+    is guaranteed of it stands in the model card."""
     labels: tuple[str, ...] | None = None
     """Only these labels are flagged; None: all of the bundle's. Probabilities of all labels are kept."""
 

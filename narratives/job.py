@@ -317,6 +317,7 @@ def _identity(source: Path, reader: str, text_column: str | None, scorer: Scorer
         "model": scorer.bundle.model_id,
         "model_sha256": scorer.bundle.digest,
         "labels": list(scorer.config.labels) if scorer.config.labels is not None else None,
+        "operating_point": scorer.config.operating_point,
         "evidence": scorer.config.evidence,
         "backend": scorer.backend.name,
         "precision": scorer.backend.precision,
@@ -378,7 +379,7 @@ def _manifest(
         "format": MANIFEST_FORMAT,
         "narratives": importlib.metadata.version("narratives"),
         "job": identity,
-        "thresholds": dict(zip(scorer.labels, scorer.bundle.calibration.thresholds, strict=True)),
+        "thresholds": dict(zip(scorer.labels, scorer.bundle.calibration.at(scorer.config.operating_point), strict=True)),
         "counts": counts.to_json(),
         "output": {
             "name": outputs.output.name,

@@ -51,7 +51,7 @@ class Scorer:
         self.backend = backend
         wanted = bundle.taxonomy.select(config.labels) if config.labels is not None else bundle.labels
         self._thresholds = np.array(
-            [t if i in wanted else np.inf for i, t in zip(bundle.labels, bundle.calibration.thresholds, strict=True)]
+            [t if i in wanted else np.inf for i, t in zip(bundle.labels, bundle.calibration.at(config.operating_point), strict=True)]
         )
 
     @classmethod

@@ -2,7 +2,7 @@
 
     python scripts/train.py
 
-takes about half an hour on two cores and writes models/kazakhstan-e5-small; `--help` lists the settings.
+takes a quarter to half an hour on two cores and writes models/kazakhstan-e5-small; `--help` lists the settings.
 """
 
 import sys

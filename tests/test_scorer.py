@@ -151,3 +151,17 @@ def test_a_backend_that_flips_decisions_is_not_chosen(tiny_bundle: ModelBundle, 
     assert choose_backend(flipping) == "onnx"
     assert choose_backend(dataclasses.replace(tiny_bundle, agreement={})) == "onnx"
     assert choose_backend(linear_bundle) == "linear"
+
+
+def test_an_operating_point_decides_by_its_own_thresholds(linear_bundle: ModelBundle, posts: list[Post]) -> None:
+    flagged = {
+        name: sum(len(p.labels) for p in Scorer.from_bundle(linear_bundle, config=ScoreConfig(operating_point=name)).predict(posts))
+        for name in ("high_precision", "balanced", "high_recall")
+    }
+    assert flagged["high_precision"] <= flagged["balanced"] <= flagged["high_recall"]
+
+
+def test_a_bundle_without_operating_points_says_so(linear_bundle: ModelBundle) -> None:
+    old = dataclasses.replace(linear_bundle, calibration=dataclasses.replace(linear_bundle.calibration, operating_points={}))
+    with pytest.raises(ConfigError, match="no operating point 'high_recall', only balanced"):
+        Scorer.from_bundle(old, config=ScoreConfig(operating_point="high_recall"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 
 from narratives.bundle import Calibration
@@ -16,6 +19,10 @@ MIN_POSITIVES = 20
 """With fewer positive posts a label's own slope would be fitted to noise: it takes the one fitted to all labels together."""
 PRIOR_POSITIVES = 10.0
 """How many positive posts the labels together count for when a label's threshold is chosen."""
+PRECISION = 0.9
+"""What `high_precision` aims at on validation posts."""
+RECALL, CONFIDENCE = 0.95, 0.9
+"""What `high_recall` promises, where validation posts are many enough to promise anything."""
 _MIN_SLOPE, _MAX_SLOPE = 0.2, 3.0
 
 
@@ -39,8 +46,20 @@ def fit_calibration(
     known = stances != NO_STANCE
     temperature = _temperature(stance_logits[known], stances[known]) if known.sum() >= 5 else 1.0
     uncut = Calibration(slopes, intercepts, (0.5,) * len(pairs), temperature)
-    thresholds = choose_thresholds(uncut.probabilities(label_logits), targets, weights=weights)
-    return Calibration(slopes, intercepts, tuple(round(float(t), 4) for t in thresholds), temperature)
+    probabilities = uncut.probabilities(label_logits)
+    balanced = choose_thresholds(probabilities, targets, weights=weights)
+    precise = np.maximum(balanced, high_precision_thresholds(probabilities, targets, weights=weights))
+    sensitive, guaranteed = high_recall_thresholds(probabilities, targets)
+    points = {"high_precision": precise, "high_recall": np.minimum(balanced, sensitive)}
+    return Calibration(
+        slopes,
+        intercepts,
+        tuple(round(float(t), 4) for t in balanced),
+        temperature,
+        # Rounded down: a guarantee of recall must not be lost to the fifth digit.
+        {name: tuple(max(1e-4, math.floor(float(t) * 1e4) / 1e4) for t in values) for name, values in points.items()},
+        guaranteed,
+    )
 
 
 def _platt(logits: FloatArray, targets: BoolArray, fallback: tuple[float, float]) -> tuple[float, float]:
@@ -110,3 +129,54 @@ def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights:
         chosen.append(cuts[best[np.argmax(widths[best])]])
     thresholds: FloatArray = np.clip(chosen, 0.05, 0.95).astype(np.float32)
     return thresholds
+
+
+def high_precision_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights: FloatArray | None = None) -> FloatArray:
+    """For each label the lowest threshold with a precision of `PRECISION` on held-out posts, counts shrunk as in `choose_thresholds`.
+
+    A label that reaches it nowhere gets the highest threshold at which it still flags a held-out post. Shapes as there.
+    """
+    counts = np.where(targets.any(axis=1), 1.0, 1.0 if weights is None else weights)
+    levels = np.unique(probabilities.reshape(-1))
+    flagged = probabilities[None, :, :] >= levels[:, None, None]
+    tp = (flagged & targets[None]).sum(axis=1).astype(np.float64)
+    n_flagged = (flagged * counts[None, :, None]).sum(axis=1)
+    weight = PRIOR_POSITIVES / max(1.0, float(targets.sum()))
+    tp, n_flagged = tp + weight * tp.sum(axis=1, keepdims=True), n_flagged + weight * n_flagged.sum(axis=1, keepdims=True)
+    good = tp >= PRECISION * n_flagged
+    first = np.where(good.any(axis=0), good.argmax(axis=0), [np.searchsorted(levels, column.max()) for column in probabilities.T])
+    thresholds: FloatArray = np.clip(levels[first], 0.05, 0.99).astype(np.float32)
+    return thresholds
+
+
+def high_recall_thresholds(probabilities: FloatArray, targets: BoolArray) -> tuple[FloatArray, tuple[bool, ...]]:
+    """For each label the highest threshold that keeps `RECALL` of its posts with `CONFIDENCE` (learn then test, Angelopoulos et al. 2021).
+
+    Thresholds are tested from low to high, each by the exact binomial p-value of "more than 5% are missed", until one fails
+    (fixed-sequence testing). With fewer than 45 positive posts nothing can be promised for a label alone: such labels share one
+    threshold, tested on the posts of all of them together, so that the promise holds for them on average. It takes held-out posts for
+    independent, which posts of one event are not quite.
+
+    Returns:
+        Thresholds, shape (n_labels,), and for each label whether the promise is its own.
+    """
+    own = tuple(_n_misses(int(n)) >= 0 for n in targets.sum(axis=0))
+    pooled = [probabilities[targets[:, i], i] for i, has_own in enumerate(own) if not has_own]
+    common = _keeps(np.concatenate(pooled)) if pooled else 0.0
+    thresholds = [_keeps(probabilities[targets[:, i], i]) if has_own else common for i, has_own in enumerate(own)]
+    return np.array(thresholds, dtype=np.float32), own
+
+
+def _n_misses(n: int) -> int:
+    """The most misses among n positive posts that still show a recall of `RECALL`; -1 if n is too small for any."""
+    n_misses = -1
+    while n_misses + 1 < n and binom.cdf(n_misses + 1, n, 1 - RECALL) <= 1 - CONFIDENCE:
+        n_misses += 1
+    return n_misses
+
+
+def _keeps(positives: FloatArray) -> float:
+    """The highest threshold that misses no more of these than `_n_misses` allows; all are kept where it allows nothing."""
+    if not len(positives):
+        return 0.5
+    return float(np.sort(positives)[max(0, _n_misses(len(positives)))])

@@ -56,6 +56,7 @@ def model_card(bundle: ModelBundle) -> str:
         *_background_lines(metrics.get("background")),
         f"Flagged as `endorses`: {endorsed['n_flagged']} posts; label and stance are both right in {_number(endorsed['precision'])}.",
         "",
+        *_point_lines(bundle),
         "## Backends against torch in float32",
         "",
         "| backend | precision | decisions that differ | largest difference of a probability |",
@@ -67,8 +68,8 @@ def model_card(bundle: ModelBundle) -> str:
         "",
         "## What it was trained on, and what that means",
         "",
-        "If the posts are those of `data/posts/`: all of them are **synthetic**, written for this project and read a second time; see "
-        "`data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on events not "
+        "If the posts are those of `data/posts/`: all of them are **synthetic**, written for this project, and a part was read a second "
+        "time; see `data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on events not "
         "seen in training; expect less on real ones, and review what it flags.",
         "",
         "## Limits",
@@ -81,6 +82,31 @@ def model_card(bundle: ModelBundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _point_lines(bundle: ModelBundle) -> list[str]:
+    points = bundle.metrics.get("operating_points") or {}
+    if not bundle.calibration.operating_points or not points:
+        return []
+    own = [i for i, has_own in zip(bundle.labels, bundle.calibration.recall_guaranteed, strict=True) if has_own]
+    promise = f"of {', '.join(f'`{i}`' for i in own)} each, and of the other labels" if own else "of no label alone, only of all labels"
+    return [
+        "## Operating points",
+        "",
+        "Chosen on validation posts, measured on the test part; precision and recall of single labels, all labels together.",
+        "",
+        "| operating point | precision | recall | held-out real posts flagged |",
+        "|---|---|---|---|",
+        *(
+            f"| `{name}` | {_number(p['precision'])} | {_number(p['recall'])} | "
+            f"{'–' if p['real_flagged_share'] is None else format(p['real_flagged_share'], '.1%')} |"
+            for name, p in points.items()
+        ),
+        "",
+        f"`high_recall` was chosen so that at least 95% {promise} together, are found with 90% confidence (learn then test), as far as new "
+        "posts are like the validation posts and those were independent; posts of one event are not quite. `high_precision` aims at 90%.",
+        "",
+    ]
 
 
 def _background_lines(background: Mapping[str, Any] | None) -> list[str]:

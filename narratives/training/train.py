@@ -9,14 +9,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from narratives import plugins
 from narratives.bundle import Calibration, ModelBundle, Reading, quantise
-from narratives.config import ScoreConfig, TrainConfig
+from narratives.config import OperatingPoint, ScoreConfig, TrainConfig
 from narratives.errors import MissingDependency
 from narratives.records import STANCES, Post
 from narratives.scorer import Scorer
@@ -121,6 +121,7 @@ def finish(
         "n_groups": {name: len({group_of(p) for p in split.part(name)}) for name in ("train", "validation", "test")},
         "validation": measure(scorer, split.validation),
         "test": measure(scorer, split.test),
+        "operating_points": {name: measure_point(bundle, name, split.test, real) for name in get_args(OperatingPoint)},
         "background": measure_background(scorer, real),
     }
     bundle = dataclasses.replace(bundle, metrics=metrics)
@@ -314,6 +315,21 @@ def measure_background(scorer: Scorer, real: Background) -> dict[str, object]:
     return {"n_train": len(real.train), "n_validation": len(real.validation), "held_out": held_out}
 
 
+def measure_point(bundle: ModelBundle, name: OperatingPoint, posts: Sequence[Post], real: Background) -> dict[str, object]:
+    """Micro-averaged precision and recall of an operating point on annotated posts, and how much of held-out real posts it flags."""
+    scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False, operating_point=name))
+    predictions = scorer.predict(posts)
+    pairs = [(set(p.labels), set(post.labels or ())) for p, post in zip(predictions, posts, strict=True)]
+    n_right, n_flagged, n_true = sum(len(a & b) for a, b in pairs), sum(len(a) for a, _ in pairs), sum(len(b) for _, b in pairs)
+    sample = [post for posts_ in real.held_out.values() for post in posts_[: MAX_HELD_OUT // 3]]
+    return {
+        "precision": n_right / n_flagged if n_flagged else None,
+        "recall": n_right / n_true if n_true else None,
+        "real_flagged_share": sum(bool(p.labels) for p in scorer.predict(sample)) / len(sample) if sample else None,
+        "n_real": len(sample),
+    }
+
+
 def measure(scorer: Scorer, posts: Sequence[Post]) -> dict[str, object]:
     """Every figure of `metrics.evaluate` for these annotated posts, read exactly as a user's would be."""
     predictions = scorer.predict(posts)
@@ -322,7 +338,7 @@ def measure(scorer: Scorer, posts: Sequence[Post]) -> dict[str, object]:
         label_ids=taxonomy.ids,
         targets=label_targets(posts, taxonomy),
         probabilities=np.array([[p.probabilities[i] for i in taxonomy.ids] for p in predictions], dtype=np.float32),
-        thresholds=scorer.bundle.calibration.thresholds,
+        thresholds=scorer.bundle.calibration.at(scorer.config.operating_point),
         stance_targets=stance_targets(posts),
         stance_predictions=np.array([int(np.argmax([p.stance_probabilities[s] for s in STANCES])) for p in predictions], dtype=np.int64),
         languages=[post.language or "unknown" for post in posts],
