@@ -69,8 +69,8 @@ def model_card(bundle: ModelBundle) -> str:
         "## What it was trained on, and what that means",
         "",
         "If the posts are those of `data/posts/`: all of them are **synthetic**, written for this project, and a part was read a second "
-        "time; see `data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on events not "
-        "seen in training; expect less on real ones, and review what it flags.",
+        "time; see `data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on "
+        "events not seen in training; expect less on real ones, and review what it flags.",
         "",
         "## Limits",
         "",
@@ -89,7 +89,7 @@ def _point_lines(bundle: ModelBundle) -> list[str]:
     if not bundle.calibration.operating_points or not points:
         return []
     own = [i for i, has_own in zip(bundle.labels, bundle.calibration.recall_guaranteed, strict=True) if has_own]
-    promise = f"of {', '.join(f'`{i}`' for i in own)} each, and of the other labels" if own else "of no label alone, only of all labels"
+    whose = f"each of {', '.join(f'`{i}`' for i in own)}, and the other labels together" if own else "all labels together, of none alone"
     return [
         "## Operating points",
         "",
@@ -103,8 +103,8 @@ def _point_lines(bundle: ModelBundle) -> list[str]:
             for name, p in points.items()
         ),
         "",
-        f"`high_recall` was chosen so that at least 95% {promise} together, are found with 90% confidence (learn then test), as far as new "
-        "posts are like the validation posts and those were independent; posts of one event are not quite. `high_precision` aims at 90%.",
+        f"`high_recall` promises to find at least 95% with 90% confidence (learn then test) of {whose}, as far as new posts are like the "
+        "validation posts and those were independent; posts of one event are not quite. `high_precision` aims at a precision of 90%.",
         "",
     ]
 
