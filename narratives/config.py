@@ -29,8 +29,8 @@ class ScoreConfig:
     """CPU threads of the inference engine; None: all cores this process may use."""
     chunk_posts: int = 4096
     """Posts sorted by length together: more waste less padding, fewer answer sooner. Bounds memory."""
-    batch_tokens: int = 2048
-    """Tokens in one batch, padding included; larger ones fall out of the CPU's cache."""
+    batch_tokens: int = 1024
+    """Tokens in one batch, padding included; larger ones fall out of the CPU's cache, which batches that run at once share."""
     max_windows: int = 64
     """Windows read of one post (64 x 512 tokens are about 100,000 characters); beyond, `truncated` is true."""
     evidence: bool = True
