@@ -51,7 +51,7 @@ BackendOption = Annotated[
     Literal["auto", "openvino", "onnx", "torch", "linear"], typer.Option(help="Inference engine; auto takes the fastest exact enough.")
 ]
 OperatingPointOption = Annotated[
-    OperatingPoint, typer.Option(help="Thresholds: balanced; high_precision, to publish from; high_recall, to miss little.")
+    OperatingPoint, typer.Option(help="Thresholds: balanced; high_precision for few false alarms; high_recall to miss little.")
 ]
 LabelsOption = Annotated[
     str | None, typer.Option("--labels", help="Flag only these labels: ids with commas between, as `narratives labels` lists them.")

@@ -8,6 +8,9 @@ from typing import Any
 from narratives.bundle import ModelBundle
 from narratives.training.metrics import Figure
 
+MIN_PROMISED = 45
+"""Fewer posts cannot show a recall of 0.95 with 90% confidence, even if none is missed: 0.95 ** 44 > 0.1."""
+
 
 def model_card(bundle: ModelBundle) -> str:
     """README.md of a bundle that was measured."""
@@ -90,6 +93,12 @@ def _point_lines(bundle: ModelBundle) -> list[str]:
         return []
     own = [i for i, has_own in zip(bundle.labels, bundle.calibration.recall_guaranteed, strict=True) if has_own]
     whose = f"each of {', '.join(f'`{i}`' for i in own)}, and the other labels together" if own else "all labels together, of none alone"
+    promise = (
+        f"promises to find at least 95% with 90% confidence (learn then test) of {whose}, as far as new posts are like the validation "
+        "posts and those were independent; posts of one event are not quite."
+    )
+    if bundle.metrics["validation"]["all"]["labels_macro_f1"]["n"] < MIN_PROMISED:
+        promise = f"promises nothing: that takes {MIN_PROMISED} validation posts with a label; it keeps all there are."
     return [
         "## Operating points",
         "",
@@ -103,8 +112,7 @@ def _point_lines(bundle: ModelBundle) -> list[str]:
             for name, p in points.items()
         ),
         "",
-        f"`high_recall` promises to find at least 95% with 90% confidence (learn then test) of {whose}, as far as new posts are like the "
-        "validation posts and those were independent; posts of one event are not quite. `high_precision` aims at a precision of 90%.",
+        f"`high_recall` {promise} `high_precision` aims at a precision of 90%.",
         "",
     ]
 
