@@ -2,7 +2,7 @@
 
     bundle.json          the manifest: format, base model, labels, how texts are read, a sha256 for every other file
     taxonomy.toml        the bundle's own copy of its labels
-    weights.safetensors  one of three kinds, see `WeightKind`
+    weights.safetensors  one of three kinds, see `WeightKind`; `joined.*` is a linear model beside an encoder
     calibration.json     per label: Platt's slope and intercept, threshold; the stance temperature
     train_config.json    the resolved settings it was trained with
     metrics.json         what was measured, on which posts
@@ -35,6 +35,7 @@ from safetensors.numpy import load_file, save_file
 
 from narratives import taxonomy as taxonomies
 from narratives.backends import FloatArray, RuntimeModel
+from narratives.backends.linear import N_FEATURES
 from narratives.config import OperatingPoint, TrainConfig
 from narratives.encoders.bundled import SHA256 as BASE_SHA256
 from narratives.encoders.shape import GRAPH_VERSION
@@ -113,6 +114,8 @@ class Reading:
     max_length: int
     prefix: str = ""
     pad_id: int = 0
+    latin_kazakh_to_cyrillic: bool = False
+    """Whether Kazakh in Latin letters is read in Cyrillic ones (`text/respell.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +152,11 @@ class ModelBundle:
 
     def heads(self) -> dict[str, FloatArray]:
         return {name: self.weights[name].astype(np.float32) for name in ("labels.weight", "labels.bias", "stance.weight", "stance.bias")}
+
+    def linear_part(self) -> dict[str, Array] | None:
+        """Weights of the TF-IDF model whose logits are added to the encoder's, under `LinearModel`'s names; None: there is none."""
+        prefix = "joined."
+        return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)} or None
 
     def encoder_weights(self, base: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """The base's weights with this bundle's difference added, linear layers rounded to 8 bits as the graph has them.
@@ -192,7 +200,7 @@ class ModelBundle:
     def _graph(self, on_progress: Progress) -> Path:
         if self.kind == "whole":
             return self._file("model.onnx")
-        key = hashlib.sha256(f"{self.digest}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{self._encoder_digest()}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
 
         def make(target: Path) -> None:
             on_progress(f"building the runtime graph of {self.name} (once, some 15 s) …")
@@ -205,6 +213,15 @@ class ModelBundle:
             onnx.save(graph.build(shape, self.encoder_weights(base), self.heads()), str(target))
 
         return _cached(f"{self.name}-{key}", "model.onnx", make)
+
+    def _encoder_digest(self) -> str:
+        """Of the weights the graph is made from: bundles that differ in calibration or in their linear part share a graph."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            if not name.startswith("joined."):
+                digest.update(f"{name}:{self.weights[name].shape}".encode())
+                digest.update(np.ascontiguousarray(self.weights[name]).data)
+        return digest.hexdigest()
 
     def _tokenizer(self, on_progress: Progress) -> Path:
         if self.kind == "whole":
@@ -224,7 +241,7 @@ class ModelBundle:
         return self.path / name
 
     def torch_module(self) -> NarrativeModel:
-        """The model in torch, float32, in evaluation mode. Needs `narratives[train]`."""
+        """The encoder and its heads in torch, float32, in evaluation mode, without `linear_part`. Needs `narratives[train]`."""
         import torch
         from transformers import AutoConfig, AutoModel
 
@@ -389,12 +406,24 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
         weight, bias = bundle.weights.get(f"{name}.weight"), bundle.weights.get(f"{name}.bias")
         if weight is None or bias is None or weight.ndim != 2 or weight.shape[0] != rows or bias.shape != (rows,):
             raise BundleError(path, f"weights.safetensors: the {name} head does not have {rows} rows")
+    _check_linear_part(bundle, path)
     calibration = bundle.calibration
     for values in (calibration.slopes, calibration.intercepts, calibration.thresholds, *calibration.operating_points.values()):
         if len(values) != n or not np.isfinite(values).all():
             raise BundleError(path, f"calibration.json: expected {n} finite numbers for each setting")
     if bundle.kind not in ("difference", "whole", "linear"):
         raise BundleError(path, f"kind {bundle.kind!r}, expected difference, whole or linear")
+
+
+def _check_linear_part(bundle: ModelBundle, path: Path) -> None:
+    part = bundle.linear_part()
+    if part is None:
+        return
+    n, width = len(bundle.labels), part["idf"].shape[0] if "idf" in part else 0
+    shapes = {"labels.weight": (n, width), "labels.bias": (n,), "stance.weight": (len(STANCES), width), "stance.bias": (len(STANCES),)}
+    for name, shape in {"idf": (N_FEATURES,), **shapes}.items():
+        if name not in part or part[name].shape != shape:
+            raise BundleError(path, f"weights.safetensors: joined.{name} is missing or not of shape {shape}")
 
 
 def _load_weights(path: Path) -> dict[str, Array]:

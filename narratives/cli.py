@@ -422,6 +422,9 @@ def _ids(text: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
 
 
+_SWITCHES = {"true": True, "false": False}
+
+
 def _settings(pairs: list[str]) -> dict[str, object]:
     """NAME=VALUE pairs, each value in the type of its setting's default."""
     values: dict[str, object] = {}
@@ -431,8 +434,8 @@ def _settings(pairs: list[str]) -> dict[str, object]:
         if not equals or default is None:
             raise ConfigError(f"--set {pair!r}: expected NAME=VALUE with NAME out of {', '.join(TrainConfig.__dataclass_fields__)}")
         try:
-            values[name] = type(default)(text)
-        except ValueError as error:
+            values[name] = _SWITCHES[text.lower()] if isinstance(default, bool) else type(default)(text)
+        except (ValueError, KeyError) as error:
             raise ConfigError(f"--set {pair!r}: expected a value like {default!r}") from error
     return values
 

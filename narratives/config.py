@@ -91,8 +91,11 @@ class TrainConfig:
     """Real posts without a label to train on, where `--background` names dumps; half as many more set thresholds."""
     validation_share: float = 0.15
     """Of the posts outside the test part, by group."""
-    augment: float = 0.3
-    """Share of training posts shown with dropped Kazakh letters, look-alike letters, typos or other case."""
+    augment: float = 0.5
+    """Share of training posts shown otherwise: dropped Kazakh letters, typos, other case, other towns; endorsements also answered by a
+    debunk or quoted, with that stance."""
+    linear_part: bool = True
+    """Join a TF-IDF model to the encoder, weighted on validation posts: the two err differently (docs/experiments.md)."""
     precision: Precision = "auto"
     """auto: bfloat16 autocast on cuda and on CPUs with avx512_bf16 or amx, else float32."""
 

@@ -15,6 +15,7 @@ from narratives import bundle as bundles
 from narratives import evidence as evidences
 from narratives import plugins
 from narratives.backends import Backend, Logits
+from narratives.backends.linear import LinearModel
 from narratives.bundle import ModelBundle
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError
@@ -22,6 +23,7 @@ from narratives.records import STANCES, Evidence, Post, Prediction, Stance
 from narratives.taxonomy import Taxonomy
 from narratives.text.language import detect
 from narratives.text.normalize import NormalizedText, normalize
+from narratives.text.respell import is_latin_kazakh, to_cyrillic
 from narratives.text.windows import Span, windows
 
 FloatArray = npt.NDArray[np.float32]
@@ -49,6 +51,8 @@ class Scorer:
         self.bundle = bundle
         self.config = config
         self.backend = backend
+        linear_part = bundle.linear_part()
+        self._linear = LinearModel(linear_part) if linear_part else None
         wanted = bundle.taxonomy.select(config.labels) if config.labels is not None else bundle.labels
         self._thresholds = np.array(
             [t if i in wanted else np.inf for i, t in zip(bundle.labels, bundle.calibration.at(config.operating_point), strict=True)]
@@ -147,10 +151,15 @@ class Scorer:
 
     def _score(self, texts: Sequence[str]) -> list[_Scored]:
         """Score clean texts; equal ones once, long ones window by window."""
+        if self.bundle.reading.latin_kazakh_to_cyrillic:
+            texts = [to_cyrillic(text) if is_latin_kazakh(text) else text for text in texts]
         distinct = list(dict.fromkeys(texts))
         plans = self._plan(distinct)
         pieces = [text[a:b] for text, (spans, _) in zip(distinct, plans, strict=True) for a, b in spans]
         logits = self.backend.logits(pieces)
+        if self._linear is not None:
+            beside = self._linear.logits(pieces)
+            logits = Logits(logits.labels + beside.labels, logits.stances + beside.stances)
         found: dict[str, _Scored] = {}
         at = 0
         for text, (spans, truncated) in zip(distinct, plans, strict=True):
@@ -185,11 +194,11 @@ class Scorer:
     ) -> list[tuple[Evidence, ...]]:
         spans = {i: evidences.candidate_spans(cleaned[i].text) for i, found in enumerate(flagged) if found}
         # One batch for all posts: a few sentences alone would leave most of a batch empty.
-        asked = {i: evidences.questions(cleaned[i].text, s) if len(s) > 1 else [] for i, s in spans.items()}
+        asked = {i: self._questions(cleaned[i].text, s) for i, s in spans.items() if len(s) > 1}
         answers = iter(self._score(list(itertools.chain.from_iterable(asked.values()))))
         result: list[tuple[Evidence, ...]] = [()] * len(cleaned)
         for i, sentence_spans in spans.items():
-            if asked[i]:
+            if i in asked:
                 mine = np.stack([one.probabilities for one in itertools.islice(answers, len(asked[i]))])
                 weights = evidences.weigh(scored[i].probabilities, mine)
             else:
@@ -201,6 +210,13 @@ class Scorer:
                     carried.append(Evidence(self.labels[label], start, end, round(weight, 4)))
             result[i] = tuple(carried)
         return result
+
+    def _questions(self, text: str, spans: Sequence[Span]) -> list[str]:
+        found = evidences.questions(text, spans)
+        # Decided by the whole post: a short sentence may have no word that tells its language.
+        if self.bundle.reading.latin_kazakh_to_cyrillic and is_latin_kazakh(text):
+            return [to_cyrillic(question) for question in found]
+        return found
 
 
 def choose_backend(bundle: ModelBundle) -> str:

@@ -6,11 +6,12 @@ frequencies and the weights.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from narratives.config import ScoreConfig
 from narratives.errors import ConfigError
 
 N_FEATURES = 2**17
+LinearWeights = Mapping[str, npt.NDArray[Any]]
 _WORD = re.compile(r"\w+")
 _CHARACTER_GRAMS = (3, 4, 5)
 
@@ -30,14 +32,17 @@ def term_counts(text: str) -> Counter[int]:
     words = _WORD.findall(text.lower())
     counts: Counter[int] = Counter()
     for word in words:
-        counts[_hash("w " + word)] += 1
-        padded = f" {word} "
-        for n in _CHARACTER_GRAMS:
-            for at in range(len(padded) - n + 1):
-                counts[_hash(padded[at : at + n])] += 1
+        counts.update(_features_of_word(word))
     for first, second in itertools.pairwise(words):
         counts[_hash(f"b {first} {second}")] += 1
     return counts
+
+
+@functools.lru_cache(maxsize=2**16)
+def _features_of_word(word: str) -> tuple[int, ...]:
+    padded = f" {word} "
+    grams = (padded[at : at + n] for n in _CHARACTER_GRAMS for at in range(len(padded) - n + 1))
+    return (_hash("w " + word), *map(_hash, grams))
 
 
 def _hash(feature: str) -> int:
@@ -52,34 +57,45 @@ def tf_idf(counts: Counter[int], idf: FloatArray) -> tuple[npt.NDArray[np.int64]
     return features, (values / norm if norm else values).astype(np.float32)
 
 
-class LinearBackend:
-    name = "linear"
-    precision = "float32"
+class LinearModel:
+    """TF-IDF and a linear layer for labels and for the stance: a model by itself, or joined to an encoder.
 
-    def __init__(self, model: RuntimeModel, config: ScoreConfig) -> None:
-        if model.linear_weights is None:
-            raise ConfigError("this bundle has no linear model; use backend 'auto'")
-        weights = model.linear_weights()
+    Args:
+        weights: idf (n_features,), labels.weight (n_labels, n_features), stance.weight (3, n_features) and their biases.
+    """
+
+    def __init__(self, weights: LinearWeights) -> None:
         self._idf = weights["idf"].astype(np.float32)
-        self._labels = weights["labels.weight"].astype(np.float32), weights["labels.bias"].astype(np.float32)
-        self._stance = weights["stance.weight"].astype(np.float32), weights["stance.bias"].astype(np.float32)
-        self.max_tokens = 100_000
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(_WORD.findall(text)) for text in texts]
+        # Features first: the few a text has then lie together in memory.
+        self._labels = np.ascontiguousarray(weights["labels.weight"].T.astype(np.float32)), weights["labels.bias"].astype(np.float32)
+        self._stance = np.ascontiguousarray(weights["stance.weight"].T.astype(np.float32)), weights["stance.bias"].astype(np.float32)
 
     def logits(self, texts: Sequence[str]) -> Logits:
         labels = np.empty((len(texts), len(self._labels[1])), dtype=np.float32)
         stances = np.empty((len(texts), len(self._stance[1])), dtype=np.float32)
         for row, text in enumerate(texts):
             features, values = tf_idf(term_counts(text), self._idf)
-            labels[row] = self._labels[0][:, features] @ values + self._labels[1]
-            stances[row] = self._stance[0][:, features] @ values + self._stance[1]
+            labels[row] = values @ self._labels[0][features] + self._labels[1]
+            stances[row] = values @ self._stance[0][features] + self._stance[1]
         return Logits(labels, stances)
+
+
+class LinearBackend:
+    name = "linear"
+    precision = "float32"
+
+    def __init__(self, model: RuntimeModel, config: ScoreConfig) -> None:
+        if model.linear_weights is None:
+            raise ConfigError("this bundle is no linear model; use backend 'auto'")
+        self._model = LinearModel(model.linear_weights())
+        self.max_tokens = 100_000
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(_WORD.findall(text)) for text in texts]
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        return self._model.logits(texts)
 
 
 def load(model: RuntimeModel, config: ScoreConfig) -> LinearBackend:
     return LinearBackend(model, config)
-
-
-LinearWeights = dict[str, npt.NDArray[Any]]

@@ -29,6 +29,8 @@ _KAZAKH_LETTERS = frozenset("әғқңөұүһі")
 _KAZAKH_ONLY = frozenset("әғқұһ")  # not in Kyrgyz, Ukrainian, Belarusian; ө ү ң are Kyrgyz too, і Ukrainian
 _RUSSIAN_LETTERS = re.compile(r"[ёщъ]|[жш]ы|ци|[аеоуыэюя]й\b|ться\b|[оеё]го\b")
 _KK_LATIN_LETTERS = frozenset("äğñöūüşıáǵńóúý")
+# The alphabet of 2017 put an apostrophe after a letter; English has one before t, s, m, d, re, ve, ll at a word's end.
+_KK_LATIN_APOSTROPHE = re.compile(r"[aoungisc]['’ʼ](?!(?:[tsmd]|re|ve|ll)\b)[a-z]|[aoung]['’ʼ]$")
 
 _RU_WORDS = frozenset(
     """
@@ -123,6 +125,8 @@ def _vote(word: str) -> str | None:
         return "kk"
     if word[0] < "\u0400":
         if word in _KK_LATIN_WORDS or any(c in _KK_LATIN_LETTERS for c in word) or (len(word) > 3 and _KK_LATIN_SUFFIX.search(word)):
+            return "kk-latn"
+        if _KK_LATIN_APOSTROPHE.search(word):
             return "kk-latn"
         return None
     if word in _RU_WORDS:

@@ -1,10 +1,15 @@
-"""Other spellings of a training post: what people type, not what dictionaries hold. Nothing here changes a meaning."""
+"""Other versions of a training post: what people type, not what dictionaries hold, and what others make of it.
+
+`augment` changes no meaning. `change_stance` does, and says which stance the new text has.
+"""
 
 from __future__ import annotations
 
 import random
 import re
 from collections.abc import Callable
+
+from narratives.records import Stance
 
 _DROPPED = str.maketrans("әғқңөұүһіӘҒҚҢӨҰҮҺІ", "агкноуухиАГКНОУУХИ")
 _LATIN_2021 = {
@@ -19,12 +24,67 @@ _EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]+")
 
 def augment(text: str, language: str | None, rng: random.Random) -> str:
     """One other spelling of a text, chosen by chance among those that fit its language."""
-    ways: list[Callable[[str, random.Random], str]] = [_typos, _case, _no_punctuation, _no_emoji]
+    ways: list[Callable[[str, random.Random], str]] = [_typos, _case, _case, _no_punctuation, _no_emoji, _other_towns]
     if language in {"kk", "mixed"}:
         ways += [_drop_kazakh_letters] * 2
     if language == "kk":
         ways += [_to_latin] * 2
     return rng.choice(ways)(text, rng)
+
+
+def change_stance(text: str, language: str | None, rng: random.Random) -> tuple[str, Stance]:
+    """An endorsement that somebody answers, or quotes without taking a side, with the stance it then has."""
+    kazakh = language == "kk"
+    text = text.strip()
+    if rng.random() < 0.6:
+        answer = rng.choice(_ANSWERS_KK if kazakh else _ANSWERS_RU)
+        return (f"{answer}\n{text}" if rng.random() < 0.25 else f"{text}\n{answer}"), "refutes"
+    before, after = rng.choice(_QUOTES_KK if kazakh else _QUOTES_RU)
+    return f"{before}{text}{after}", "reports"
+
+
+_ANSWERS_RU = (
+    "Проверили: неправда. Ни документов, ни свидетелей автор не показал.",
+    "От редакции: это выдумка, в ведомстве её опровергли ещё вчера.",
+    "ну и бред, сами-то верите в то что написали?",
+    "Вердикт фактчекеров: ложное утверждение.",
+    "Очередная страшилка. На деле всё иначе, и это легко проверить по открытым источникам.",
+    "Процитировал, чтобы вы видели, какую чушь рассылают. Не пересылайте.",
+    "Пресс-служба назвала сообщение не соответствующим действительности.",
+    "Я там живу. Ничего подобного нет и не было, хватит врать.",
+)
+_ANSWERS_KK = (
+    "Тексердік: шындыққа жанаспайды. Автор бірде-бір құжат көрсетпеген.",
+    "Редакциядан: бұл ойдан шығарылған, ведомство кеше жоққа шығарды.",
+    "өз жазғаныңа өзің сенесің бе, сандырақ қой",
+    "Фактчекинг қорытындысы: жалған мәлімет.",
+    "Кезекті үрейлі әңгіме. Іс жүзінде бәрі басқаша, ашық дереккөзден қарап алуға болады.",
+    "Қандай сандырақ таратып жүргенін көрсін деп көшіріп қойдым. Ары қарай жібермеңіздер.",
+    "Баспасөз қызметі хабарламаның шындыққа сай келмейтінін айтты.",
+    "Мен сонда тұрамын. Ондай ештеңе жоқ, өтірік айтпаңдар.",
+)
+_QUOTES_RU = (
+    ("Что сегодня пишут в каналах: «", "»"),
+    ("В соцсетях разошёлся пост. Его текст: «", "». Комментариев официальных лиц пока нет."),
+    ("Мониторинг недели, запись 4. Цитата: «", "» Просмотры растут."),
+    ("Прислали в чат вот такое, кто знает, правда ли это?\n«", "»"),
+)
+_QUOTES_KK = (
+    ("Арналарда бүгін былай жазып жатыр: «", "»"),
+    ("Желіде мынадай жазба тарады: «", "». Ресми орындар әзірге үндеген жоқ."),
+    ("Апталық мониторинг, 4-жазба. Дәйексөз: «", "» Қаралым өсіп келеді."),
+    ("Чатқа мынаны жіберді, рас па екен?\n«", "»"),
+)
+_TOWNS = (
+    ("Алматы", "Шымкент", "Актау", "Атырау", "Тараз", "Экибастуз", "Рудный", "Павлодар", "Костанай", "Кокшетау"),
+    ("Алматы", "Шымкент", "Ақтау", "Атырау", "Тараз", "Екібастұз", "Рудный", "Павлодар", "Қостанай", "Көкшетау"),
+)
+_TOWN = re.compile(r"\b(?:" + "|".join(sorted({*_TOWNS[0], *_TOWNS[1]})) + r")\b")
+
+
+def _other_towns(text: str, rng: random.Random) -> str:
+    """Another town for each: only undeclined names, so that the sentence stays a sentence."""
+    return _TOWN.sub(lambda m: rng.choice(_TOWNS[m[0] in _TOWNS[1]]), text)
 
 
 def drop_kazakh_letters(text: str) -> str:

@@ -44,7 +44,7 @@ def fit_calibration(
     pairs = [_platt(label_logits[:, i], targets[:, i], pooled) for i in range(targets.shape[1])]
     slopes, intercepts = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
     known = stances != NO_STANCE
-    temperature = _temperature(stance_logits[known], stances[known]) if known.sum() >= 5 else 1.0
+    temperature = fit_temperature(stance_logits[known], stances[known])[0] if known.sum() >= 5 else 1.0
     uncut = Calibration(slopes, intercepts, (0.5,) * len(pairs), temperature)
     probabilities = uncut.probabilities(label_logits)
     balanced = choose_thresholds(probabilities, targets, weights=weights)
@@ -73,15 +73,16 @@ def _platt(logits: FloatArray, targets: BoolArray, fallback: tuple[float, float]
     return slope, float(fitted.intercept_[0])
 
 
-def _temperature(logits: FloatArray, stances: IntArray) -> float:
-    """The temperature of least log loss, on a grid: one number needs no optimiser."""
+def fit_temperature(logits: FloatArray, stances: IntArray) -> tuple[float, float]:
+    """The temperature of least log loss, on a grid (one number needs no optimiser), and that loss."""
     grid = np.exp(np.linspace(np.log(0.5), np.log(4.0), 61))
     losses = []
     for temperature in grid:
         scaled = logits / temperature
         log_sum = np.log(np.exp(scaled - scaled.max(1, keepdims=True)).sum(1)) + scaled.max(1)
         losses.append(float((log_sum - scaled[np.arange(len(stances)), stances]).mean()))
-    return float(grid[int(np.argmin(losses))])
+    best = int(np.argmin(losses))
+    return float(grid[best]), losses[best]
 
 
 def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights: FloatArray | None = None) -> FloatArray:

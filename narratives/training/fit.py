@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from narratives.backends.torch import NarrativeModel
 from narratives.config import TrainConfig, usable_cores
-from narratives.records import Post
+from narratives.records import STANCES, Post
 from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
-from narratives.training.augment import augment
+from narratives.text.respell import latin_kazakh_to_cyrillic
+from narratives.training.augment import augment, change_stance
 from narratives.training.calibration import choose_thresholds
 from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, label_targets, stance_targets
 from narratives.training.metrics import average_precision, confusion, f1_score
@@ -104,7 +105,7 @@ def fit(
     tokenizer.enable_truncation(config.max_length)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast([prefix + text for text in texts])]
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast([prefix + latin_kazakh_to_cyrillic(text) for text in texts])]
 
     positives = data.labels.sum(axis=0)
     balance = ((len(data.texts) - positives) / np.maximum(positives, 1)) ** config.positive_weight_power
@@ -129,10 +130,7 @@ def fit(
         # Each epoch has its own generators, so that a resumed run sees what an undisturbed one would.
         rng = random.Random(config.seed * 1000 + epoch)
         torch.manual_seed(config.seed * 1000 + epoch)
-        texts = [
-            augment(text, language, rng) if rng.random() < config.augment else text
-            for text, language in zip(data.texts, data.languages, strict=True)
-        ]
+        texts, stances_seen = _other_versions(data, config.augment, rng)
         ids = encode(texts)
         model.train()
         _no_dropout_inside(model)
@@ -142,7 +140,7 @@ def fit(
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16):
                 label_logits, stance_logits = model(input_ids, attention_mask)
             targets = torch.from_numpy(data.labels[rows].astype(np.float32)).to(device)
-            stances = torch.from_numpy(data.stances[rows]).to(device)
+            stances = torch.from_numpy(stances_seen[rows]).to(device)
             loss = label_loss(label_logits.float(), targets)
             if bool((stances != NO_STANCE).any()):
                 loss = loss + config.stance_weight * stance_loss(stance_logits.float(), stances)
@@ -168,6 +166,19 @@ def fit(
     model.fold()
     model.to("cpu").eval()
     return history
+
+
+def _other_versions(data: _Texts, share: float, rng: random.Random) -> tuple[list[str], IntArray]:
+    """Training texts for one epoch with their stances: `share` of them respelt, a fifth of that of the endorsements answered or quoted."""
+    texts, stances = list(data.texts), data.stances.copy()
+    endorses = STANCES.index("endorses")
+    for i, language in enumerate(data.languages):
+        if stances[i] == endorses and rng.random() < share / 5:
+            texts[i], stance = change_stance(texts[i], language, rng)
+            stances[i] = STANCES.index(stance)
+        if rng.random() < share:
+            texts[i] = augment(texts[i], language, rng)
+    return texts, stances
 
 
 def _probe(

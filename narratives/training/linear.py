@@ -12,6 +12,7 @@ from narratives.backends.linear import N_FEATURES, LinearWeights, term_counts, t
 from narratives.records import STANCES, Post
 from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
+from narratives.text.respell import latin_kazakh_to_cyrillic
 from narratives.training.corpus import NO_STANCE, label_targets, stance_targets
 
 
@@ -20,7 +21,7 @@ def fit_linear(posts: Sequence[Post], taxonomy: Taxonomy, *, seed: int) -> Linea
 
     A label without both kinds of posts gets a constant: its base rate can be told, nothing else.
     """
-    counts = [term_counts(normalize(post.text).text) for post in posts]
+    counts = [term_counts(latin_kazakh_to_cyrillic(normalize(post.text).text)) for post in posts]
     document_frequency = np.zeros(N_FEATURES, dtype=np.float64)
     for one in counts:
         document_frequency[list(one)] += 1

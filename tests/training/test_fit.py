@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from narratives.bundle import ModelBundle, load
+from narratives.bundle import Calibration, ModelBundle, load
 from narratives.config import TrainConfig
 from narratives.records import Post
+from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
 from narratives.training.train import train
 from tests.conftest import ROOT, TINY, TOML
@@ -48,6 +49,30 @@ def test_the_card_gives_the_measured_figures(tiny_bundle: ModelBundle) -> None:
     value = tiny_bundle.metrics["test"]["all"]["labels_macro_f1"]["value"]
     assert f"{value:.3f} [" in tiny_bundle.card
     assert "synthetic" in tiny_bundle.card
+
+
+def test_a_linear_part_is_joined_with_the_weight_validation_favours(tiny_bundle: ModelBundle) -> None:
+    figures = tiny_bundle.metrics["linear_part"]
+    both = figures["validation_average_precision"]
+    assert both["joined"] >= both["encoder"]
+    part = tiny_bundle.linear_part()
+    assert part is not None
+    assert (part["labels.weight"] != 0).any() == (figures["weight_of_labels"] > 0)
+
+
+def test_a_joined_bundle_adds_both_logits(tiny_bundle: ModelBundle) -> None:
+    part = tiny_bundle.linear_part()
+    assert part is not None
+    doubled = {"joined.labels.bias": part["labels.bias"] + np.float32(3)}
+    calibration = Calibration.identity(2)
+    texts = ["Рынок открыт для всех в пятницу."]
+    before, after = (
+        Scorer.from_bundle(
+            dataclasses.replace(tiny_bundle, calibration=calibration, weights={**tiny_bundle.weights, **changed})
+        ).predict_proba(texts)
+        for changed in ({}, doubled)
+    )
+    np.testing.assert_allclose(np.log(after / (1 - after)) - np.log(before / (1 - before)), 3, atol=1e-2)
 
 
 def test_fast_backends_were_compared_with_torch(tiny_bundle: ModelBundle) -> None:
@@ -87,7 +112,7 @@ def test_a_killed_training_goes_on_to_the_same_model(tmp_path: Path, tiny_encode
 
 
 def test_the_shipped_encoder_is_stored_as_a_small_difference(tmp_path: Path, weather: Taxonomy, posts: list[Post]) -> None:
-    config = TrainConfig(epochs=1, train_layers=1, max_length=32, batch_posts=32)
+    config = TrainConfig(epochs=1, train_layers=1, max_length=32, batch_posts=32, linear_part=False)
     bundle = train(posts, weather, TOML, tmp_path / "m", config=config)
     assert bundle.kind == "difference"
     assert {name.split(".")[3] for name in bundle.weights if name.startswith("difference.encoder.layer")} == {"11"}
