@@ -18,6 +18,7 @@ from pathlib import Path
 
 from narratives import Post, Prediction, ScoreConfig, Scorer
 from narratives.training.augment import drop_kazakh_letters, to_latin
+from narratives.training.card import add_to_card
 from narratives.training.corpus import read_corpus, split_corpus
 
 RNG = random.Random(20231006)
@@ -109,15 +110,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/posts"))
     parser.add_argument("--model", default=None)
     parser.add_argument("--part", choices=["train", "validation", "test"], default="test")
+    parser.add_argument("--card", action="store_true", help="keep the figures in the bundle's metrics and card")
     arguments = parser.parse_args()
     scorer = Scorer.from_pretrained(arguments.model, config=ScoreConfig(evidence=False))
     config = scorer.bundle.train_config
     posts = read_corpus(arguments.data, scorer.taxonomy)
     split = split_corpus(posts, scorer.taxonomy, validation_share=config.validation_share, seed=config.seed)
     print(f"{arguments.part} part; posts that {scorer.bundle.name} flags")
+    rows = []
     for name, n, n_right in run(scorer, split.part(arguments.part)):
         low, high = wilson(n_right, n) if n else (0.0, 1.0)
+        rows.append({"change": name, "n": n, "n_right": n_right, "low": low, "high": high})
         print(f"{name:48} {n_right:4} of {n:4}  {n_right / max(1, n):6.1%}  [{low:.1%}, {high:.1%}]")
+    if arguments.card:
+        add_to_card(scorer.bundle, "behaviour", rows)
 
 
 if __name__ == "__main__":

@@ -346,6 +346,9 @@ def evaluate(
     operating_point: OperatingPointOption = "balanced",
     backend: BackendOption = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all figures as JSON.")] = None,
+    card: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the figures in the bundle's metrics and card as those of set NAME.")
+    ] = None,
 ) -> None:
     """Measure a bundle on annotated posts, with 95% intervals."""
     from narratives.scorer import Scorer
@@ -373,6 +376,10 @@ def evaluate(
         _out.print(line, markup=False)
     if output is not None:
         output.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if card is not None:
+        from narratives.training.card import add_to_card
+
+        add_to_card(scorer.bundle, "other_sets", {card: figures})
 
 
 @corpus_app.command("check")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from narratives.bundle import ModelBundle
+from narratives.errors import BundleError
 from narratives.training.metrics import Figure
 
 MIN_PROMISED = 45
@@ -59,7 +61,10 @@ def model_card(bundle: ModelBundle) -> str:
         *_background_lines(metrics.get("background")),
         f"Flagged as `endorses`: {endorsed['n_flagged']} posts; label and stance are both right in {_number(endorsed['precision'])}.",
         "",
+        *_linear_lines(metrics.get("linear_part")),
         *_point_lines(bundle),
+        *_other_set_lines(metrics.get("other_sets") or {}),
+        *_behaviour_lines(metrics.get("behaviour") or []),
         "## Backends against torch in float32",
         "",
         "| backend | precision | decisions that differ | largest difference of a probability |",
@@ -79,12 +84,81 @@ def model_card(bundle: ModelBundle) -> str:
         "",
         "- A label says that a post carries a narrative, not that its author means harm, and not that it is false.",
         "- Stance is read from the text alone: irony without a sign of it is taken at its word.",
-        "- Kazakh in Latin letters and without its special letters is read less surely than Kazakh in Cyrillic.",
+        "- Kazakh in Latin letters is read in Cyrillic ones; it and Kazakh without its special letters are read less surely.",
         "- Pictures, voice and links are not read.",
         "- Not for decisions about people: no moderation, sanction or listing without a person who has read the post.",
         "",
     ]
     return "\n".join(lines)
+
+
+def add_to_card(bundle: ModelBundle, key: Literal["other_sets", "behaviour"], value: object) -> ModelBundle:
+    """Keep figures measured after training in a saved bundle's metrics and card; what the model computes stays as it is.
+
+    Raises:
+        BundleError: the bundle was never saved.
+    """
+    if bundle.path is None:
+        raise BundleError(bundle.name, "is not saved anywhere; save it before adding to its card")
+    metrics = {**bundle.metrics, key: {**bundle.metrics.get(key, {}), **value} if isinstance(value, dict) else value}
+    extra = {name: bundle.path / name for name in ("model.onnx", "tokenizer.json", "config.json") if (bundle.path / name).is_file()}
+    changed = dataclasses.replace(bundle, metrics=metrics)
+    return dataclasses.replace(changed, card=model_card(changed)).save_pretrained(bundle.path, extra_files=extra)
+
+
+def _linear_lines(figures: Mapping[str, Any] | None) -> list[str]:
+    if not figures or not figures["weight_of_labels"]:
+        return []
+    both = figures["validation_average_precision"]
+    return [
+        f"A TF-IDF model is joined: its label logits count {figures['weight_of_labels']:g} times, its stance logits "
+        f"{figures['weight_of_stance']:g} times. Mean average precision on validation posts: {both['encoder']:.3f} without, "
+        f"{both['joined']:.3f} with it.",
+        "",
+    ]
+
+
+def _other_set_lines(sets: Mapping[str, Any]) -> list[str]:
+    if not sets:
+        return []
+    lines = [
+        "## Measured on other sets",
+        "",
+        "Not used for training, calibration or any choice; measured once the bundle was made.",
+        "",
+        "| set | posts | n | labels, macro-F1 | stance, macro-F1 | right of those flagged as `endorses` | false alarms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, figures in sets.items():
+        for part_name, part in (("all", figures["all"]), *figures["by_language"].items()):
+            cells = [_figure(part.get("labels_macro_f1")), _figure(part.get("stance_macro_f1")), "", ""]
+            if part_name == "all":
+                alarms = figures["false_alarms"]
+                cells[2:] = [
+                    _number(figures["label_and_endorses"]["precision"]),
+                    f"{alarms['n_flagged']} of {alarms['n_posts_without_label']}",
+                ]
+            lines.append(f"| {name} | {part_name} | {part['n_posts']} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _behaviour_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        "## Behaviour",
+        "",
+        "Posts of the test part that the bundle flags, changed in ways whose effect is known (CheckList, Ribeiro et al. 2020).",
+        "",
+        "| change | as it should be [95%] |",
+        "|---|---|",
+        *(
+            f"| {row['change']} | {row['n_right']} of {row['n']}, {row['n_right'] / max(1, row['n']):.0%} "
+            f"[{row['low']:.0%}, {row['high']:.0%}] |"
+            for row in rows
+        ),
+        "",
+    ]
 
 
 def _point_lines(bundle: ModelBundle) -> list[str]:
