@@ -24,12 +24,17 @@ from narratives.errors import ConfigError
 N_FEATURES = 2**17
 LinearWeights = Mapping[str, npt.NDArray[Any]]
 _WORD = re.compile(r"\w+")
+# Kazakh letters a Russian keyboard lacks, and pairs that people or Latin spellings do not tell apart.
+_FOLDED = str.maketrans("әғқңөұүһіёй", "агкноуухиеи")
 _CHARACTER_GRAMS = (3, 4, 5)
 
 
 def term_counts(text: str) -> Counter[int]:
-    """How often each hashed feature stands in a text: words, pairs of words, and 3 to 5 characters inside words."""
-    words = _WORD.findall(text.lower())
+    """How often each hashed feature stands in a text: words, pairs of words, and 3 to 5 characters inside words.
+
+    Case and the special letters of Kazakh are folded away.
+    """
+    words = _WORD.findall(text.lower().translate(_FOLDED))
     counts: Counter[int] = Counter()
     for word in words:
         counts.update(_features_of_word(word))
