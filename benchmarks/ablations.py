@@ -37,6 +37,7 @@ from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
 from narratives.training.augment import augment
 from narratives.training.corpus import NO_STANCE, group_of, label_targets, read_corpus, split_corpus, stance_targets
+from narratives.training.fit import contrastive_loss
 from narratives.training.linear import fit_linear
 
 Array = npt.NDArray[np.float32]
@@ -216,17 +217,6 @@ def label_loss(way: Way, logits: Tensor, any_logit: Tensor, targets: Tensor, wei
     return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
 
 
-def supervised_contrast(features: Tensor, targets: Tensor) -> Tensor:
-    """Posts that share labels are drawn together by their Jaccard similarity; no label is a class too (Khosla et al. 2020)."""
-    z = functional.normalize(features, dim=1)
-    similarity = z @ z.T / 0.1 - 1e9 * torch.eye(len(z))
-    classes = torch.cat([targets, 1 - targets.amax(1, keepdim=True)], 1)
-    both = classes @ classes.T
-    near = both / (classes.sum(1)[:, None] + classes.sum(1)[None] - both)
-    near = near * (1 - torch.eye(len(z)))
-    return -(near * functional.log_softmax(similarity, 1)).sum(1).div(near.sum(1).clamp(min=1e-6)).mean()
-
-
 @dataclass
 class Data:
     train: list[Post]
@@ -303,7 +293,7 @@ def train(
                 group["lr"] = peak * scale
             chosen = [(respelt if rng.random() < way.augmented else own)[i] for i in rows]
             if kind == "contrast":
-                loss = supervised_contrast(model.features(chosen), targets[rows])
+                loss = contrastive_loss(model.features(chosen), targets[rows])
             elif kind == "unlabelled":
                 chosen = [one for pair in rng.sample(pairs, BATCH // 2) for one in pair]
                 a, b = (functional.normalize(model.features(chosen), dim=1) for _ in range(2))  # SimCSE: two dropouts

@@ -94,6 +94,8 @@ class TrainConfig:
     augment: float = 0.5
     """Share of training posts shown otherwise: dropped Kazakh letters, typos, other case, other towns; endorsements also answered by a
     debunk or quoted, with that stance."""
+    contrastive_epochs: int = 1
+    """Passes before the first epoch in which posts that share labels are only drawn together (as SetFit does); 0: none."""
     linear_part: bool = True
     """Join a TF-IDF model to the encoder, weighted on validation posts: the two err differently (docs/experiments.md)."""
     precision: Precision = "auto"
@@ -102,6 +104,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"epochs is {self.epochs}, expected at least 1")
         _check(self.patience >= 1, f"patience is {self.patience}, expected at least 1")
+        _check(self.contrastive_epochs >= 0, f"contrastive_epochs is {self.contrastive_epochs}, expected at least 0")
         _check(self.batch_posts >= 1, f"batch_posts is {self.batch_posts}, expected at least 1")
         _check(self.learning_rate > 0 and self.head_learning_rate > 0, "learning rates must be above 0")
         _check(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}, expected in (0, 1]")

@@ -121,7 +121,11 @@ def fit(
     state = _Checkpoint(checkpoint, _fingerprint(config, train, validation, taxonomy))
     history, best = state.restore(model, optimizer)
     if not history:
-        _probe(model, encode(data.texts), data, config, pad_id, device, use_bfloat16)
+        own_ids = encode(data.texts)
+        _probe(model, own_ids, data, config, pad_id, device, use_bfloat16)
+        if config.contrastive_epochs:
+            _warm_up(model, own_ids, data, config, pad_id, device, use_bfloat16)
+            _probe(model, own_ids, data, config, pad_id, device, use_bfloat16)
     average = _Average(model, config.average_decay, state)
     held_out_ids = encode(held_out.texts)
     for epoch in range(len(history) + 1, config.epochs + 1):
@@ -215,6 +219,57 @@ def _probe(
             probe = LogisticRegression(C=config.probe_c, max_iter=2000, random_state=config.seed).fit(features[known], data.stances[known])
             model.stance.weight.copy_(torch.from_numpy(probe.coef_))
             model.stance.bias.copy_(torch.from_numpy(probe.intercept_))
+
+
+def _warm_up(
+    model: NarrativeModel,
+    ids: Sequence[list[int]],
+    data: _Texts,
+    config: TrainConfig,
+    pad_id: int,
+    device: torch.device,
+    use_bfloat16: bool,
+) -> None:
+    """Move the encoder so that posts with the same labels lie close, before any head is trained on them.
+
+    It is not checkpointed: a training killed here starts anew, and gives the same.
+    """
+    optimizer = _optimizer(model, config)
+    n_steps = math.ceil(len(ids) / config.batch_posts) * config.contrastive_epochs
+    model.train()
+    _no_dropout_inside(model)
+    step = 0
+    for epoch in range(config.contrastive_epochs):
+        for rows in _batches(ids, config.batch_posts, random.Random(config.seed * 1000 - 1 - epoch)):
+            input_ids, attention_mask = _pad([ids[i] for i in rows], pad_id, device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16):
+                features = (model.pool(input_ids, attention_mask) - model.pool_mean) / model.pool_std
+            loss = contrastive_loss(features, torch.from_numpy(data.labels[rows].astype(np.float32)).to(device))
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * _rate(step, n_steps)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+            optimizer.step()
+            step += 1
+
+
+def contrastive_loss(features: Tensor, targets: Tensor, *, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020) for several labels at once.
+
+    Posts attract each other by the Jaccard similarity of their label sets; posts without a label are alike among themselves.
+
+    Args:
+        features: shape (n, hidden), float32.
+        targets: 0 or 1, shape (n, n_labels).
+    """
+    unit = nn.functional.normalize(features, dim=1)
+    itself = torch.eye(len(unit), device=unit.device)
+    similarity = unit @ unit.T / temperature - 1e9 * itself
+    kinds = torch.cat([targets, 1 - targets.amax(1, keepdim=True)], 1)
+    shared = kinds @ kinds.T
+    near = shared / (kinds.sum(1)[:, None] + kinds.sum(1)[None] - shared) * (1 - itself)
+    return -(near * nn.functional.log_softmax(similarity, 1)).sum(1).div(near.sum(1).clamp(min=1e-6)).mean()
 
 
 def _sorted_batches(ids: Sequence[list[int]]) -> list[list[int]]:

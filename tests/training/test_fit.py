@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from narratives.bundle import Calibration, ModelBundle, load
@@ -17,6 +18,7 @@ from narratives.config import TrainConfig
 from narratives.records import Post
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
+from narratives.training.fit import contrastive_loss
 from narratives.training.train import train
 from tests.conftest import ROOT, TINY, TOML
 
@@ -124,3 +126,12 @@ def test_the_shipped_encoder_is_stored_as_a_small_difference(tmp_path: Path, wea
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown setting 'epoch'; known: .*Did you mean 'epochs'"):
         TrainConfig.from_dict({"epoch": 3})
+
+
+def test_the_contrastive_loss_is_least_where_posts_with_the_same_labels_lie_together() -> None:
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    together = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.1]])
+    apart = together[[0, 2, 1, 3]]
+    assert contrastive_loss(together, targets) < contrastive_loss(apart, targets)
+    # A post whose labels no other has pulls nothing: the loss stays finite.
+    assert torch.isfinite(contrastive_loss(together, torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])))
