@@ -254,7 +254,7 @@ def train(
             pooled[rows] = model.pool([own[i] for i in rows])
     model.mean.copy_(pooled.mean(0))
     model.std.copy_(pooled.std(0) + 1e-4)
-    if way.probe and soft is None:
+    if way.probe:
         x = ((pooled - model.mean) / model.std).numpy()
         set_heads(model, x, data)
 
