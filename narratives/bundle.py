@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 DEFAULT_NAME = "kazakhstan-e5-small"
 _MAX_WEIGHT_BYTES = 4 * 2**30
+_EMBEDDINGS = "embeddings.word_embeddings.weight"
 _REQUIRED = ("taxonomy.toml", "weights.safetensors", "calibration.json", "train_config.json", "metrics.json", "README.md")
 
 WeightKind = Literal["difference", "whole", "linear"]
@@ -159,10 +160,12 @@ class ModelBundle:
         return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)} or None
 
     def encoder_weights(self, base: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """The base's weights with this bundle's difference added, linear layers rounded to 8 bits as the graph has them.
+        """The base's weights with this bundle's difference added, as the runtime graph has them: linear layers rounded to 8 bits, word
+        embeddings of `bundled.kept_ids` only.
 
         Names as in transformers' `BertModel`.
         """
+        from narratives.encoders.bundled import kept_ids
         from narratives.encoders.int8 import rounded
 
         out = dict(base)
@@ -178,6 +181,7 @@ class ModelBundle:
             if f"{key}.scale" in self.weights:
                 delta *= self.weights[f"{key}.scale"].astype(np.float32)[:, None]
             out[name] = out[name] + delta
+        out[_EMBEDDINGS] = out[_EMBEDDINGS][kept_ids()]
         return rounded(out)
 
     # ---- what backends run -----------------------------------------------------------------------------------------
@@ -231,9 +235,9 @@ class ModelBundle:
             on_progress(f"building the tokenizer of {self.base_model} (once) …")
             from narratives.encoders import bundled
 
-            bundled.build_tokenizer().save(str(target), pretty=False)
+            bundled.build_tokenizer(trimmed=True).save(str(target), pretty=False)
 
-        return _cached(f"tokenizer-{self.base_sha256[:24]}", "tokenizer.json", make)
+        return _cached(f"tokenizer-{GRAPH_VERSION}-{self.base_sha256[:24]}", "tokenizer.json", make)
 
     def _file(self, name: str) -> Path:
         if self.path is None or not (self.path / name).is_file():
@@ -251,7 +255,9 @@ class ModelBundle:
         if self.kind == "difference":
             encoder: Any = bundled.load_model()[0]
             _shape, base = bundled.read_weights()
-            encoder.load_state_dict({k: torch.from_numpy(v) for k, v in self.encoder_weights(base).items()}, strict=False)
+            weights = self.encoder_weights(base)
+            encoder.set_input_embeddings(torch.nn.Embedding(*weights[_EMBEDDINGS].shape))
+            encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
         else:
             config = AutoConfig.from_pretrained(str(self._file("config.json").parent), local_files_only=True, trust_remote_code=False)
             encoder = AutoModel.from_config(config, trust_remote_code=False)

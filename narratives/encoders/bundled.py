@@ -186,10 +186,29 @@ def read_weights() -> tuple[EncoderShape, dict[str, npt.NDArray[np.float32]]]:
     return shape, weights
 
 
-def build_tokenizer() -> Tokenizer:
-    """The XLM-R tokenizer as a `tokenizers.Tokenizer`: ids equal to the hub's, no padding or truncation set.
+def kept_ids() -> npt.NDArray[np.int64]:
+    """The tokens that Russian, Kazakh and English need, as ids of the full vocabulary, ascending: what runtime graphs keep.
 
-    Built from the pieces in the weight file; the normaliser is sentencepiece's own `nmt_nfkc`. Takes about a second.
+    Kept are all pieces of Cyrillic and basic Latin letters, digits and signs, and every piece of one character. Text of these characters is
+    cut as with the full vocabulary; words in other letters fall into single characters, or into the unknown token.
+    """
+    pieces = read_packed().pieces[:MASK_ID]
+    kept = [i for i, piece in enumerate(pieces) if i <= UNK_ID or len(piece.removeprefix("\u2581")) <= 1 or all(map(_is_needed, piece))]
+    return np.array([*kept, MASK_ID], dtype=np.int64)
+
+
+def _is_needed(character: str) -> bool:
+    # Letters by their script; all that is no letter (digits, signs, emoji) is needed everywhere.
+    return character < "\u0080" or "\u0400" <= character <= "\u052f" or not character.isalpha()
+
+
+def build_tokenizer(*, trimmed: bool = False) -> Tokenizer:
+    """The XLM-R tokenizer as a `tokenizers.Tokenizer`, no padding or truncation set. Takes about a second.
+
+    Built from the pieces in the weight file; the normaliser is sentencepiece's own `nmt_nfkc`.
+
+    Args:
+        trimmed: only the tokens of `kept_ids`, numbered in their order, as runtime graphs number them; else ids are the hub's.
     """
     import tokenizers
     from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
@@ -199,6 +218,8 @@ def build_tokenizer() -> Tokenizer:
     vocabulary[:4] = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     vocabulary = vocabulary[:MASK_ID]
     vocabulary.append(("<mask>", 0.0))
+    if trimmed:
+        vocabulary = [vocabulary[i] for i in kept_ids()]
     tokenizer = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=UNK_ID))
     tokenizer.normalizer = normalizers.Sequence(
         [

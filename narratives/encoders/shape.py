@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raised whenever `graph.build` gives another graph for the same weights, so that cached graphs are built anew."""
 
 

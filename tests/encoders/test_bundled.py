@@ -8,10 +8,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tokenizers
 import torch
 
+from narratives import taxonomy
 from narratives.encoders import bundled, graph, int8
 from narratives.errors import BundleError
+from narratives.text.normalize import normalize
+from narratives.text.respell import latin_kazakh_to_cyrillic
+from narratives.training.corpus import read_corpus
+from tests.conftest import ROOT
 
 SENTENCES = [
     "В Алматы открыли новый парк у реки.",
@@ -55,6 +61,34 @@ def test_the_tokenizer_keeps_kazakh_letters_and_ids_of_the_hub() -> None:
     encoding = bundled.build_tokenizer().encode("query: Қазақстандағы НАТО базасы")
     assert encoding.tokens == ["<s>", "▁que", "ry", ":", "▁Қазақстан", "дағы", "▁НАТО", "▁база", "сы", "</s>"]
     assert encoding.ids[:4] == [0, 41, 1294, 12]
+
+
+@pytest.fixture(scope="module")
+def both_tokenizers() -> tuple[tokenizers.Tokenizer, tokenizers.Tokenizer]:
+    return bundled.build_tokenizer(), bundled.build_tokenizer(trimmed=True)
+
+
+def test_the_trimmed_vocabulary_cuts_russian_kazakh_and_english_alike(
+    both_tokenizers: tuple[tokenizers.Tokenizer, tokenizers.Tokenizer],
+) -> None:
+    whole, trimmed = both_tokenizers
+    # As a scorer reads them: Kazakh in Latin letters comes in Cyrillic ones.
+    posts = [latin_kazakh_to_cyrillic(normalize(p.text).text) for p in read_corpus(ROOT / "data" / "posts", taxonomy.load())][::7]
+    kept = bundled.kept_ids()
+    assert len(kept) < 0.55 * whole.get_vocab_size()
+    n_same = sum(kept[b.ids].tolist() == a.ids for a, b in zip(whole.encode_batch(posts), trimmed.encode_batch(posts), strict=True))
+    assert n_same >= 0.99 * len(posts)
+    for text in SENTENCES:
+        assert kept[trimmed.encode(text).ids].tolist() == whole.encode(text).ids
+
+
+def test_other_letters_become_single_characters_or_unknown(
+    both_tokenizers: tuple[tokenizers.Tokenizer, tokenizers.Tokenizer],
+) -> None:
+    _, trimmed = both_tokenizers
+    assert trimmed.encode("<mask>").tokens == ["<s>", "<mask>", "</s>"]
+    assert "é" in trimmed.encode("café").tokens
+    assert max(trimmed.encode("北京 δοκιμή").ids) < trimmed.get_vocab_size()
 
 
 def test_the_runtime_graph_equals_the_torch_model(loaded: tuple[object, object], tmp_path: Path) -> None:
