@@ -33,7 +33,7 @@ def pipeline_of(scorer: Scorer) -> TextClassificationPipeline:
     classifier = BertForSequenceClassification(config)
     classifier.bert.load_state_dict(encoder.state_dict(), strict=False)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bundled.build_tokenizer(),
+        tokenizer_object=bundled.build_tokenizer(trimmed=True),
         pad_token="<pad>",
         cls_token="<s>",
         sep_token="</s>",

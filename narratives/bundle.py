@@ -257,6 +257,7 @@ class ModelBundle:
             _shape, base = bundled.read_weights()
             weights = self.encoder_weights(base)
             encoder.set_input_embeddings(torch.nn.Embedding(*weights[_EMBEDDINGS].shape))
+            encoder.config.vocab_size = len(weights[_EMBEDDINGS])
             encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
         else:
             config = AutoConfig.from_pretrained(str(self._file("config.json").parent), local_files_only=True, trust_remote_code=False)
@@ -289,6 +290,7 @@ class ModelBundle:
             _write_json(scratch / "calibration.json", {"labels": list(self.labels), **asdict(self.calibration)})
             _write_json(scratch / "train_config.json", self.train_config.to_dict())
             _write_json(scratch / "metrics.json", self.metrics)
+            (scratch / "weights.safetensors").chmod(0o644)  # made as a private temporary file
             (scratch / "README.md").write_text(self.card, encoding="utf-8")
             for name, source in (extra_files or {}).items():
                 shutil.copyfile(source, scratch / name)
