@@ -477,7 +477,7 @@ def main() -> int:
             runs[way.name].append(train(way, states, replace(data, pairs=pairs if needs_pairs else []), taxonomy, seed))
             precision = average_precisions(held[-1][0], runs[way.name][-1][0], np.ones(len(data.held_out), np.float32))
             print(f"seed {seed} {precision:.3f} {time.monotonic() - started:.0f} s  {way.name}", file=sys.stderr, flush=True)
-        if not args.only:
+        if not args.only or any(o in "ensemble and distillation" for o in args.only):
             for name, one in distil(ways[0], states, data, taxonomy, seed).items():
                 runs.setdefault(name, []).append(one)
         rows = figures(runs, parts, held)

@@ -90,10 +90,12 @@ def test_a_resumed_job_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path, sco
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from narratives import job
 from narratives.scorer import Scorer
+# A shell that runs tests in the background ignores Ctrl-C, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 job.PART_POSTS = 100
 wait = float(sys.argv[4])  # after each part, so that a busy machine still kills it in time
 job.run(Path(sys.argv[1]), Path(sys.argv[2]), Scorer.from_pretrained(sys.argv[3]), on_progress=lambda _: time.sleep(wait))
