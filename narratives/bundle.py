@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import safetensors
 from safetensors.numpy import load_file, save_file
 
 from narratives import taxonomy as taxonomies
 from narratives.backends import FloatArray, RuntimeModel
 from narratives.backends.linear import N_FEATURES
+from narratives.cache import cached, sha256
 from narratives.config import OperatingPoint, TrainConfig
 from narratives.encoders.bundled import SHA256 as BASE_SHA256
 from narratives.encoders.shape import GRAPH_VERSION
@@ -216,7 +216,7 @@ class ModelBundle:
             shape, base = bundled.read_weights()
             onnx.save(graph.build(shape, self.encoder_weights(base), self.heads()), str(target))
 
-        return _cached(f"{self.name}-{key}", "model.onnx", make)
+        return cached(f"{self.name}-{key}", "model.onnx", make)
 
     def _encoder_digest(self) -> str:
         """Of the weights the graph is made from: bundles that differ in calibration or in their linear part share a graph."""
@@ -237,7 +237,7 @@ class ModelBundle:
 
             bundled.build_tokenizer(trimmed=True).save(str(target), pretty=False)
 
-        return _cached(f"tokenizer-{GRAPH_VERSION}-{self.base_sha256[:24]}", "tokenizer.json", make)
+        return cached(f"tokenizer-{GRAPH_VERSION}-{self.base_sha256[:24]}", "tokenizer.json", make)
 
     def _file(self, name: str) -> Path:
         if self.path is None or not (self.path / name).is_file():
@@ -294,7 +294,7 @@ class ModelBundle:
             (scratch / "README.md").write_text(self.card, encoding="utf-8")
             for name, source in (extra_files or {}).items():
                 shutil.copyfile(source, scratch / name)
-            files = {p.name: _sha256(p) for p in sorted(scratch.iterdir())}
+            files = {p.name: sha256(p) for p in sorted(scratch.iterdir())}
             _write_json(
                 scratch / "bundle.json",
                 {
@@ -363,7 +363,7 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
         if (path / name).stat().st_size > _MAX_WEIGHT_BYTES:
             raise BundleError(path, f"{name} is larger than {_MAX_WEIGHT_BYTES // 2**30} GB")
         # The card is for people: an edited word in it does not change what the model does.
-        if name != "README.md" and (found := _sha256(path / name)) != expected:
+        if name != "README.md" and (found := sha256(path / name)) != expected:
             raise BundleError(path, f"{name} has sha256 {found[:12]}…, bundle.json says {str(expected)[:12]}…; it was changed or damaged")
     taxonomy_text = (path / "taxonomy.toml").read_text(encoding="utf-8")
     taxonomy = taxonomies.parse(taxonomy_text, str(path / "taxonomy.toml"))
@@ -453,39 +453,6 @@ def quantise(difference: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
     """A matrix as int8 with a scale per row; the error is at most 1/254 of the row's largest element."""
     scale = np.maximum(np.abs(difference).max(axis=1) / 127.0, np.finfo(np.float32).tiny)
     return np.round(difference / scale[:, None]).astype(np.int8), scale.astype(np.float32)
-
-
-# ---- cache -----------------------------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Where made files are kept: `$NARRATIVES_CACHE`, else the user's cache folder. Deleting it is safe."""
-    return Path(os.environ.get("NARRATIVES_CACHE") or platformdirs.user_cache_dir("narratives"))
-
-
-def _cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
-    """A file of the cache, made if it is not there or not what its sha256 says."""
-    folder = cache_folder() / key
-    target, seal = folder / name, folder / f"{name}.sha256"
-    if target.is_file() and seal.is_file() and seal.read_text() == _sha256(target):
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    # Another process may be making the same file: each makes its own and the last rename stands.
-    handle, scratch = tempfile.mkstemp(prefix=f".{name}-", suffix=Path(name).suffix, dir=folder)
-    os.close(handle)
-    try:
-        make(Path(scratch))
-        digest = _sha256(Path(scratch))
-        os.replace(scratch, target)
-        seal.write_text(digest)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
-    return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write_json(path: Path, value: object) -> None:

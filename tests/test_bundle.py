@@ -12,6 +12,7 @@ import pytest
 
 from narratives import bundle as bundles
 from narratives.bundle import Calibration, ModelBundle, quantise
+from narratives.cache import cached, sha256
 from narratives.errors import BundleError
 
 
@@ -34,7 +35,7 @@ def edit_json(name: str, change: Callable[[dict[str, object]], object]) -> Calla
 def reseal(folder: Path) -> None:
     """Give the manifest the digests of the files as they are: damage that digests alone would not show."""
     manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
-    manifest["files"] = {name: bundles._sha256(folder / name) for name in manifest["files"]}
+    manifest["files"] = {name: sha256(folder / name) for name in manifest["files"]}
     (folder / "bundle.json").write_text(json.dumps(manifest), "utf-8")
 
 
@@ -139,9 +140,9 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         made.append(target)
         target.write_text("whole")
 
-    path = bundles._cached("key", "file.txt", make)
-    assert bundles._cached("key", "file.txt", make) == path
+    path = cached("key", "file.txt", make)
+    assert cached("key", "file.txt", make) == path
     assert len(made) == 1
     path.write_text("damaged")
-    assert bundles._cached("key", "file.txt", make).read_text() == "whole"
+    assert cached("key", "file.txt", make).read_text() == "whole"
     assert len(made) == 2

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from narratives.cache import sha256
 from narratives.errors import InputError
 from narratives.readers import read_posts
 from narratives.records import Post
@@ -56,7 +57,7 @@ def read_background(paths: Sequence[str | Path], *, n_posts: int) -> Background:
         seen = [post for post in ordered if _hash(_source(post)) % 2 == 0]
         name = f"{path.parent.name}/{path.name}"
         background.held_out[name] = [post for post in ordered if _hash(_source(post)) % 2 == 1]
-        background.digests[name] = _sha256(path)
+        background.digests[name] = sha256(path)
         background.train.extend(seen[:each])
         background.validation.extend(seen[each : each + each // 2])
     return background
@@ -68,10 +69,3 @@ def _source(post: Post) -> str:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{_SALT}:{text}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,18 +1,14 @@
 """Fine-tuning: an encoder and two heads, fitted to training posts, stopped by validation posts.
 
-What lives here is the loop alone. Reading, splitting, calibrating and saving are in `train.py`; the model's own layers are in
-`backends/torch.py`, because scoring with torch needs them too.
+What lives here is the loop alone; what it keeps to be resumed is in `checkpoint.py`. Reading, splitting, calibrating and saving are in
+`train.py`; the model's own layers are in `backends/torch.py`, because scoring with torch needs them too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
 import random
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -33,22 +28,11 @@ from narratives.text.normalize import normalize
 from narratives.text.respell import latin_kazakh_to_cyrillic
 from narratives.training.augment import augment, change_stance
 from narratives.training.calibration import choose_thresholds
+from narratives.training.checkpoint import Checkpoint, Epoch, MovingAverage, fingerprint
 from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, label_targets, stance_targets
 from narratives.training.metrics import average_precision, confusion, f1_score
 
 FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one pass gave, on validation posts: of the labels, macro-F1 (at the thresholds best there) and mean average
-    precision, which needs no threshold; of posts with a label, the share with the right stance."""
-
-    number: int
-    loss: float
-    macro_f1: float
-    average_precision: float
-    stance_accuracy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +102,7 @@ def fit(
     steps_per_epoch = math.ceil(len(data.texts) / config.batch_posts)
     n_steps = steps_per_epoch * config.epochs
 
-    state = _Checkpoint(checkpoint, _fingerprint(config, train, validation, taxonomy))
+    state = Checkpoint(checkpoint, fingerprint(config, train, validation, taxonomy))
     history, best = state.restore(model, optimizer)
     if not history:
         own_ids = encode(data.texts)
@@ -126,7 +110,7 @@ def fit(
         if config.contrastive_epochs:
             _warm_up(model, own_ids, data, config, pad_id, device, use_bfloat16)
             _probe(model, own_ids, data, config, pad_id, device, use_bfloat16)
-    average = _Average(model, config.average_decay, state)
+    average = MovingAverage(model, config.average_decay, state)
     held_out_ids = encode(held_out.texts)
     for epoch in range(len(history) + 1, config.epochs + 1):
         if _is_over(history, config.patience):
@@ -293,38 +277,6 @@ def predict(
     return labels, stances
 
 
-class _Average:
-    """A moving average of the trained weights, short at first: after n steps it spans at most n / 10."""
-
-    def __init__(self, model: NarrativeModel, decay: float, state: _Checkpoint) -> None:
-        self._trained = _Checkpoint.trained(model)
-        self._decay = decay
-        self._n_updates = 0
-        self.values = state.average or {name: value.detach().clone() for name, value in self._trained.items()}
-        self._n_updates = state.n_steps
-
-    @torch.no_grad()
-    def update(self) -> None:
-        self._n_updates += 1
-        decay = min(self._decay, (1 + self._n_updates) / (10 + self._n_updates)) if self._decay else 0.0
-        for name, value in self._trained.items():
-            self.values[name].lerp_(value.detach(), 1.0 - decay)
-
-    @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model with the averaged weights, for as long as this lasts."""
-        kept = {name: value.detach().clone() for name, value in self._trained.items()}
-        with torch.no_grad():
-            for name, value in self._trained.items():
-                value.copy_(self.values[name])
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, value in self._trained.items():
-                    value.copy_(kept[name])
-
-
 def encoder_layers(model: NarrativeModel) -> list[nn.Module]:
     """The encoder's layers from bottom to top; one list for BERT, XLM-R, DeBERTa and their kin."""
     stack = getattr(getattr(model.encoder, "encoder", None), "layer", None)
@@ -441,96 +393,3 @@ def _is_over(history: Sequence[Epoch], patience: int) -> bool:
         return False
     best = max(range(len(history)), key=lambda i: _merit(history[i]))
     return len(history) - 1 - best >= patience
-
-
-def _fingerprint(config: TrainConfig, train: Sequence[Post], validation: Sequence[Post], taxonomy: Taxonomy) -> str:
-    import hashlib
-
-    parts = [json.dumps(config.to_dict(), sort_keys=True), taxonomy.digest]
-    parts += [f"{post.text}|{post.labels}|{post.stance}" for posts in (train, validation) for post in posts]
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class _Checkpoint:
-    """A folder with the state after the last whole epoch, and the weights of the best one."""
-
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder = folder
-        self.fingerprint = fingerprint
-        self.average: dict[str, Tensor] = {}
-        self.n_steps = 0
-
-    def restore(self, model: NarrativeModel, optimizer: torch.optim.AdamW) -> tuple[list[Epoch], int | None]:
-        try:
-            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return [], None
-        if state.get("fingerprint") != self.fingerprint:
-            shutil.rmtree(self.folder)  # other data or settings: that run's state is of no use to this one
-            return [], None
-        tensors = load_file(self.folder / state["last"])
-        trained = self.trained(model)
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(tensors[f"model.{name}"])
-                self.average[name] = tensors[f"moving.{name}"].to(parameter.device)
-        self.n_steps = int(state["n_steps"])
-        for name, parameter in trained.items():
-            if f"average.{name}" in tensors:
-                optimizer.state[parameter] = {
-                    # Each parameter's own: the stance head rests in batches without a stance.
-                    "step": tensors[f"step.{name}"],
-                    "exp_avg": tensors[f"average.{name}"].to(parameter.device),
-                    "exp_avg_sq": tensors[f"square.{name}"].to(parameter.device),
-                }
-        return [Epoch(**entry) for entry in state["history"]], state["best"]
-
-    def save(
-        self,
-        model: NarrativeModel,
-        optimizer: torch.optim.AdamW,
-        n_steps: int,
-        history: Sequence[Epoch],
-        best: int | None,
-        average: Mapping[str, Tensor],
-    ) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.trained(model).items():
-            tensors[f"model.{name}"] = parameter.detach().contiguous().cpu()
-            tensors[f"moving.{name}"] = average[name].contiguous().cpu()
-            if parameter in optimizer.state:
-                tensors[f"step.{name}"] = optimizer.state[parameter]["step"].clone().cpu()
-                tensors[f"average.{name}"] = optimizer.state[parameter]["exp_avg"].contiguous().cpu()
-                tensors[f"square.{name}"] = optimizer.state[parameter]["exp_avg_sq"].contiguous().cpu()
-        last = f"epoch-{len(history):03}.safetensors"
-        save_file(tensors, self.folder / last)
-        if best == len(history) - 1:
-            weights = {name: value.contiguous().cpu() for name, value in average.items()}
-            save_file(weights, self.folder / "best.tmp")
-            os.replace(self.folder / "best.tmp", self.folder / f"best-{len(history):03}.safetensors")
-        state = {
-            "fingerprint": self.fingerprint,
-            "last": last,
-            "n_steps": n_steps,
-            "best": best,
-            "history": [{k: getattr(e, k) for k in Epoch.__slots__} for e in history],
-        }
-        (self.folder / "state.tmp").write_text(json.dumps(state), encoding="utf-8")
-        os.replace(self.folder / "state.tmp", self.folder / "state.json")
-        kept = {last, f"best-{(best or 0) + 1:03}.safetensors"}
-        for old in self.folder.glob("*.safetensors"):
-            if old.name not in kept:
-                old.unlink()
-
-    def load_best(self, model: NarrativeModel) -> None:
-        state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
-        weights = load_file(self.folder / f"best-{state['best'] + 1:03}.safetensors")
-        with torch.no_grad():
-            for name, parameter in self.trained(model).items():
-                parameter.copy_(weights[name])
-
-    @staticmethod
-    def trained(model: NarrativeModel) -> dict[str, Tensor]:
-        trained: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        return trained | {"pool_mean": model.pool_mean, "pool_std": model.pool_std}
