@@ -3,23 +3,28 @@
     python benchmarks/behaviour.py [--model models/mine] [--part test]
 
 Every change is made to posts of one part of the corpus that the bundle flags. *Invariance*: another spelling or another town must
-leave the labels as they were. *Direction*: after an added debunk or inside a report's quotation a post must not be an endorsement. Prints
-one table; a share is of the posts changed, with its 95% Wilson interval.
+leave the labels as they were, and the loss of macro-F1 on all posts, flagged or not, is measured too. *Direction*: after an added debunk
+or inside a report's quotation a post must not be an endorsement. Prints one table; a share is of the posts changed, with its 95% Wilson
+interval.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from narratives import Post, Prediction, ScoreConfig, Scorer
 from narratives.training.augment import drop_kazakh_letters, to_latin
 from narratives.training.card import add_to_card
-from narratives.training.corpus import read_corpus, split_corpus
+from narratives.training.corpus import group_of, label_targets, read_corpus, split_corpus
+from narratives.training.metrics import Figure, macro_f1, macro_f1_difference, wilson
 
 RNG = random.Random(20231006)
 _LOOKALIKES = str.maketrans("аеорсхАВЕКМНОРСТХ", "aeopcxABEKMHOPCTX")
@@ -90,19 +95,23 @@ TESTS: list[tuple[str, Callable[[Post], str | None], Callable[[Post], bool], Che
 ]
 
 
-def wilson(n_right: int, n: int) -> tuple[float, float]:
-    share, z = n_right / n, 1.96
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
-
-
-def run(scorer: Scorer, posts: list[Post]) -> Iterator[tuple[str, int, int]]:
+def run(scorer: Scorer, posts: list[Post]) -> Iterator[dict[str, Any]]:
     before = scorer.predict(posts)
     for name, change, applies, holds in TESTS:
-        pairs = [(old, text) for post, old in zip(posts, before, strict=True) if old.labels and applies(post) and (text := change(post))]
-        after = scorer.predict([text for _, text in pairs])
-        yield name, len(pairs), sum(holds(old, new) for (old, _), new in zip(pairs, after, strict=True))
+        changed = [(post, old, text) for post, old in zip(posts, before, strict=True) if applies(post) and (text := change(post))]
+        after = scorer.predict([text for _, _, text in changed])
+        flagged = [holds(old, new) for (_, old, _), new in zip(changed, after, strict=True) if old.labels]
+        low, high = wilson(sum(flagged), len(flagged))
+        row: dict[str, Any] = {"change": name, "n": len(flagged), "n_right": sum(flagged), "low": low, "high": high}
+        if holds is same_labels:
+            targets = label_targets([post for post, _, _ in changed], scorer.taxonomy)
+            groups = [group_of(post) for post, _, _ in changed]
+            old, new = (
+                np.array([[label in p.labels for label in scorer.labels] for p in side]) for side in ([o for _, o, _ in changed], after)
+            )
+            figures = {"before": macro_f1(targets, old, groups), "after": macro_f1(targets, new, groups)}
+            row["macro_f1"] = {k: asdict(v) for k, v in {**figures, "lost": macro_f1_difference(targets, old, new, groups)}.items()}
+        yield row
 
 
 def main() -> None:
@@ -118,10 +127,11 @@ def main() -> None:
     split = split_corpus(posts, scorer.taxonomy, validation_share=config.validation_share, seed=config.seed)
     print(f"{arguments.part} part; posts that {scorer.bundle.name} flags")
     rows = []
-    for name, n, n_right in run(scorer, split.part(arguments.part)):
-        low, high = wilson(n_right, n) if n else (0.0, 1.0)
-        rows.append({"change": name, "n": n, "n_right": n_right, "low": low, "high": high})
-        print(f"{name:48} {n_right:4} of {n:4}  {n_right / max(1, n):6.1%}  [{low:.1%}, {high:.1%}]")
+    for row in run(scorer, split.part(arguments.part)):
+        rows.append(row)
+        share = row["n_right"] / max(1, row["n"])
+        print(f"{row['change']:48} {row['n_right']:4} of {row['n']:4}  {share:6.1%}  [{row['low']:.1%}, {row['high']:.1%}]", end="")
+        print(f"   macro-F1 lost {Figure(**row['macro_f1']['lost'])}" if "macro_f1" in row else "")
     if arguments.card:
         add_to_card(scorer.bundle, "behaviour", rows)
 

@@ -65,6 +65,7 @@ def model_card(bundle: ModelBundle) -> str:
         *_point_lines(bundle),
         *_other_set_lines(metrics.get("other_sets") or {}),
         *_behaviour_lines(metrics.get("behaviour") or []),
+        *_evidence_lines(metrics.get("evidence") or []),
         "## Backends against torch in float32",
         "",
         "| backend | precision | decisions that differ | largest difference of a probability |",
@@ -92,7 +93,7 @@ def model_card(bundle: ModelBundle) -> str:
     return "\n".join(lines)
 
 
-def add_to_card(bundle: ModelBundle, key: Literal["other_sets", "behaviour"], value: object) -> ModelBundle:
+def add_to_card(bundle: ModelBundle, key: Literal["other_sets", "behaviour", "evidence"], value: object) -> ModelBundle:
     """Keep figures measured after training in a saved bundle's metrics and card; what the model computes stays as it is.
 
     Raises:
@@ -148,13 +149,39 @@ def _behaviour_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         "## Behaviour",
         "",
-        "Posts of the test part that the bundle flags, changed in ways whose effect is known (CheckList, Ribeiro et al. 2020).",
+        "Posts of the test part that the bundle flags, changed in ways whose effect is known (CheckList, Ribeiro et al. 2020); and what "
+        "a change costs in macro-F1 of labels on all posts it applies to, flagged or not.",
         "",
-        "| change | as it should be [95%] |",
-        "|---|---|",
+        "| change | as it should be [95%] | macro-F1, before to after | lost [95%] |",
+        "|---|---|---|---|",
         *(
             f"| {row['change']} | {row['n_right']} of {row['n']}, {row['n_right'] / max(1, row['n']):.0%} "
-            f"[{row['low']:.0%}, {row['high']:.0%}] |"
+            f"[{row['low']:.0%}, {row['high']:.0%}] | {_change(row.get('macro_f1'))} |"
+            for row in rows
+        ),
+        "",
+    ]
+
+
+def _change(figures: Mapping[str, Any] | None) -> str:
+    if not figures:
+        return "| "
+    return f"{figures['before']['value']:.3f} to {figures['after']['value']:.3f} | {Figure(**figures['lost'])}"
+
+
+def _evidence_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        "## Evidence",
+        "",
+        "Test posts of two sentences or more in which a reader marked those that carry each label; how often the heaviest sentence is one.",
+        "",
+        "| labels | right [95%] | a sentence drawn at random |",
+        "|---|---|---|",
+        *(
+            f"| {row['labels']} | {row['n_right']} of {row['n']}, {row['n_right'] / max(1, row['n']):.0%} "
+            f"[{row['low']:.0%}, {row['high']:.0%}] | {row['chance']:.0%} |"
             for row in rows
         ),
         "",

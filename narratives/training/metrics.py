@@ -3,6 +3,7 @@ an interval. Intervals are percentile bootstraps over groups (1,000 draws): post
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -30,6 +31,16 @@ class Figure:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def wilson(n_right: int, n: int) -> tuple[float, float]:
+    """95% interval of a share (Wilson 1927); (0, 1) of nothing."""
+    if not n:
+        return 0.0, 1.0
+    share, z = n_right / n, 1.96
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return middle - half, middle + half
 
 
 def confusion(targets: BoolArray, predicted: BoolArray) -> Counts:
