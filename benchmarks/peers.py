@@ -131,8 +131,6 @@ def ours(scorer: Scorer, posts: Sequence[Post]) -> tuple[npt.NDArray[np.bool_], 
 def table(scorer: Scorer, split: Split, real: Background, peers: dict[str, Peer]) -> list[str]:
     taxonomy = scorer.taxonomy
     chosen_on = [*split.validation, *real.validation]
-    weights = np.ones(len(chosen_on), np.float32)
-    weights[len(split.validation) :] = scorer.bundle.train_config.background_weight
     targets, stances = label_targets(split.test, taxonomy), stance_targets(split.test)
     groups = [group_of(p) for p in split.test]
     known = stances != NO_STANCE
@@ -146,7 +144,7 @@ def table(scorer: Scorer, split: Split, real: Background, peers: dict[str, Peer]
     for name, peer in peers.items():
         started = time.monotonic()
         probabilities, stance_probabilities = peer([*split.train, *real.train], [*chosen_on, *split.test], taxonomy)
-        thresholds = choose_thresholds(probabilities[: len(chosen_on)], label_targets(chosen_on, taxonomy), weights=weights)
+        thresholds = choose_thresholds(probabilities[: len(chosen_on)], label_targets(chosen_on, taxonomy))
         theirs = probabilities[len(chosen_on) :] >= thresholds
         row = f"| {name} | {macro_f1(targets, theirs, groups)} | {macro_f1_difference(targets, labels, theirs, groups)} | "
         if stance_probabilities is None:
@@ -173,7 +171,9 @@ def main() -> int:
     split = split_corpus(
         read_corpus(arguments.data, scorer.taxonomy), scorer.taxonomy, validation_share=config.validation_share, seed=config.seed
     )
-    real = read_background(arguments.background, n_posts=config.background_posts) if arguments.background else Background()
+    real = Background()
+    if arguments.background:
+        real = read_background(arguments.background, n_posts=config.background_posts, n_validation=config.background_validation_posts)
     peers: dict[str, Peer] = {
         "TF-IDF + logistic regression": tf_idf,
         "frozen encoder + logistic regression": frozen,

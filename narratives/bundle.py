@@ -34,7 +34,7 @@ from safetensors.numpy import load_file, save_file
 
 from narratives import taxonomy as taxonomies
 from narratives.backends import FloatArray, RuntimeModel
-from narratives.backends.linear import N_FEATURES
+from narratives.backends.terms import N_FEATURES
 from narratives.cache import cached, sha256
 from narratives.config import OperatingPoint, TrainConfig
 from narratives.encoders.bundled import SHA256 as BASE_SHA256
@@ -78,6 +78,8 @@ class Calibration:
     operating_points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     recall_guaranteed: tuple[bool, ...] = ()
     """Of `high_recall`: the labels of which validation posts are many enough to promise a recall of 0.95 with 90% confidence."""
+    screen_threshold: float | None = None
+    """A post whose screen logit is below it surely carries nothing; None: this bundle has no screen."""
 
     def at(self, operating_point: OperatingPoint) -> tuple[float, ...]:
         """The thresholds of an operating point.
@@ -387,6 +389,7 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
                 float(calibration["stance_temperature"]),
                 {name: tuple(values) for name, values in calibration.get("operating_points", {}).items()},
                 tuple(calibration.get("recall_guaranteed", ())),
+                calibration.get("screen_threshold"),
             ),
             train_config=TrainConfig.from_dict(_read_json(path, "train_config.json")),
             metrics=_read_json(path, "metrics.json"),
@@ -426,9 +429,15 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
 def _check_linear_part(bundle: ModelBundle, path: Path) -> None:
     part = bundle.linear_part()
     if part is None:
+        if bundle.calibration.screen_threshold is not None:
+            raise BundleError(path, "calibration.json has a screen_threshold, weights.safetensors no screen")
         return
     n, width = len(bundle.labels), part["idf"].shape[0] if "idf" in part else 0
     shapes = {"labels.weight": (n, width), "labels.bias": (n,), "stance.weight": (len(STANCES), width), "stance.bias": (len(STANCES),)}
+    if bundle.calibration.screen_threshold is not None:
+        shapes |= {"screen.weight": (1, width), "screen.bias": (1,)}
+        if not np.isfinite(bundle.calibration.screen_threshold):
+            raise BundleError(path, "calibration.json: expected a finite screen_threshold")
     for name, shape in {"idf": (N_FEATURES,), **shapes}.items():
         if name not in part or part[name].shape != shape:
             raise BundleError(path, f"weights.safetensors: joined.{name} is missing or not of shape {shape}")

@@ -40,6 +40,9 @@ class ScoreConfig:
     is guaranteed of it stands in the model card."""
     labels: tuple[str, ...] | None = None
     """Only these labels are flagged; None: all of the bundle's. Probabilities of all labels are kept."""
+    screen: bool = False
+    """Let the bundle's screen drop posts that surely carry nothing before the encoder reads them: several times faster on real dumps.
+    They then have no probabilities and say `screened`. The `score` command does so unless told `--no-screen`."""
 
     def __post_init__(self) -> None:
         _check(self.chunk_posts >= 1, f"chunk_posts is {self.chunk_posts}, expected at least 1")
@@ -86,15 +89,19 @@ class TrainConfig:
     """Share of the stance loss beside the label loss."""
     background_weight: float = 5.0
     """How many times a post without any label counts when thresholds are chosen: corpora are half narratives, dumps are not.
-    Higher: fewer false alarms, more missed. With background posts, these count so and written ones once."""
+    Higher: fewer false alarms, more missed. With background posts every post counts once: these are many."""
     background_posts: int = 800
-    """Real posts without a label to train on, where `--background` names dumps; half as many more set thresholds."""
+    """Real posts without a label to train on, where `--background` names dumps."""
+    background_validation_posts: int = 2000
+    """Further real posts that set thresholds: fewer false alarms at the same F1 than 400 of them counted five times."""
+    background_screen_posts: int = 8000
+    """Further real posts that only the screen sees, at most; it costs nothing to train on many."""
     validation_share: float = 0.15
     """Of the posts outside the test part, by group."""
     augment: float = 0.5
     """Share of training posts shown otherwise: dropped Kazakh letters, typos, other case, other towns; endorsements also answered by a
     debunk or quoted, with that stance."""
-    contrastive_epochs: int = 1
+    contrastive_epochs: int = 2
     """Passes before the first epoch in which posts that share labels are only drawn together (as SetFit does); 0: none."""
     linear_part: bool = True
     """Join a TF-IDF model to the encoder, weighted on validation posts: the two err differently (docs/experiments.md)."""
@@ -114,6 +121,10 @@ class TrainConfig:
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}, expected in [0, 1)")
         _check(self.background_weight > 0, f"background_weight is {self.background_weight}, expected above 0")
         _check(self.background_posts >= 1, f"background_posts is {self.background_posts}, expected at least 1")
+        _check(
+            self.background_validation_posts >= 1, f"background_validation_posts is {self.background_validation_posts}, expected 1 or more"
+        )
+        _check(self.background_screen_posts >= 0, f"background_screen_posts is {self.background_screen_posts}, expected 0 or more")
         _check(0 < self.validation_share < 0.5, f"validation_share is {self.validation_share}, expected in (0, 0.5)")
         _check(0 <= self.augment <= 1, f"augment is {self.augment}, expected in [0, 1]")
 

@@ -42,7 +42,7 @@ PART_POSTS = 4096
 MANIFEST_FORMAT = 1
 
 
-_NUMBERS = ("n_records", "n_posts", "n_rejected", "n_notes", "n_flagged", "n_truncated")
+_NUMBERS = ("n_records", "n_posts", "n_rejected", "n_notes", "n_flagged", "n_truncated", "n_screened")
 _COUNTERS = ("labels", "stances", "languages")
 
 
@@ -56,6 +56,7 @@ class Counts:
     n_notes: int = 0
     n_flagged: int = 0
     n_truncated: int = 0
+    n_screened: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     stances: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
@@ -239,6 +240,7 @@ def _count(predictions: list[Prediction], rejected: list[RejectedRecord], n_reco
         n_notes=sum(record.post_kept for record in rejected),
         n_flagged=sum(bool(p.labels) for p in predictions),
         n_truncated=sum(p.truncated for p in predictions),
+        n_screened=sum(p.screened for p in predictions),
         labels=Counter(label for p in predictions for label in p.labels),
         stances=Counter(p.stance for p in predictions if p.stance),
         languages=Counter(p.language for p in predictions if p.language),
@@ -319,6 +321,7 @@ def _identity(source: Path, reader: str, text_column: str | None, scorer: Scorer
         "labels": list(scorer.config.labels) if scorer.config.labels is not None else None,
         "operating_point": scorer.config.operating_point,
         "evidence": scorer.config.evidence,
+        "screen": scorer.screens,
         "backend": scorer.backend.name,
         "precision": scorer.backend.precision,
         "max_windows": scorer.config.max_windows,

@@ -64,7 +64,8 @@ class Prediction:
 
     `labels` are those whose probability reaches their threshold, strongest first (by how far it exceeds it).
     `stance` is `None` where there is no label. `truncated` is true only where text was left unread, which happens beyond
-    `ScoreConfig.max_windows` windows.
+    `ScoreConfig.max_windows` windows. `screened` is true where the screen found that the post surely carries nothing, so that the encoder
+    did not read it: it then has no label, no stance and no probabilities (both mappings are empty).
     """
 
     post: Post
@@ -75,6 +76,7 @@ class Prediction:
     evidence: tuple[Evidence, ...] = ()
     language: str | None = None
     truncated: bool = False
+    screened: bool = False
     model: str = ""
 
 
@@ -134,6 +136,7 @@ def column_names(labels: Sequence[str]) -> tuple[str, ...]:
         *(probability_column(stance) for stance in STANCES),
         "evidence",
         "truncated",
+        "screened",
         "model",
     )
 
@@ -151,7 +154,7 @@ def to_row(prediction: Prediction, labels: Sequence[str]) -> dict[str, Cell]:
     row["labels"] = list(prediction.labels)
     row["stance"] = prediction.stance
     for label in labels:
-        row[probability_column(label)] = prediction.probabilities[label]
+        row[probability_column(label)] = prediction.probabilities.get(label)
     for stance in STANCES:
         row[probability_column(stance)] = prediction.stance_probabilities.get(stance)
     row["evidence"] = [
@@ -159,5 +162,6 @@ def to_row(prediction: Prediction, labels: Sequence[str]) -> dict[str, Cell]:
         for e in prediction.evidence
     ]
     row["truncated"] = prediction.truncated
+    row["screened"] = prediction.screened
     row["model"] = prediction.model
     return row

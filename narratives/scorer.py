@@ -39,6 +39,7 @@ class _Scored:
     probabilities: FloatArray
     stances: FloatArray
     truncated: bool
+    screened: bool = False
 
 
 class Scorer:
@@ -53,6 +54,10 @@ class Scorer:
         self.backend = backend
         linear_part = bundle.linear_part()
         self._linear = LinearModel(linear_part) if linear_part else None
+        self._screen_threshold = bundle.calibration.screen_threshold if config.screen else None
+        if self._screen_threshold is not None and config.operating_point == "high_recall":
+            # Made for the posts that `balanced` flags; what `high_recall` adds would be lost.
+            self._screen_threshold = None
         wanted = bundle.taxonomy.select(config.labels) if config.labels is not None else bundle.labels
         self._thresholds = np.array(
             [t if i in wanted else np.inf for i, t in zip(bundle.labels, bundle.calibration.at(config.operating_point), strict=True)]
@@ -92,6 +97,11 @@ class Scorer:
         return cls(bundle, config, backend)
 
     @property
+    def screens(self) -> bool:
+        """Whether posts are screened: the config asks for it, the bundle has a screen, and the operating point is not `high_recall`."""
+        return self._screen_threshold is not None
+
+    @property
     def taxonomy(self) -> Taxonomy:
         return self.bundle.taxonomy
 
@@ -122,7 +132,7 @@ class Scorer:
 
     def _predict_chunk(self, posts: Sequence[Post]) -> list[Prediction]:
         cleaned = [normalize(post.text) for post in posts]
-        scored = self._score([clean.text for clean in cleaned])
+        scored = self._screen_and_score([clean.text for clean in cleaned])
         flagged = [
             [
                 int(i)
@@ -138,21 +148,37 @@ class Scorer:
             Prediction(
                 post=post,
                 labels=tuple(labels[i] for i in found),
-                probabilities=dict(zip(labels, one.probabilities.tolist(), strict=True)),
+                probabilities={} if one.screened else dict(zip(labels, one.probabilities.tolist(), strict=True)),
                 stance=_stance(one) if found else None,
-                stance_probabilities=dict(zip(STANCES, one.stances.tolist(), strict=True)),
+                stance_probabilities={} if one.screened else dict(zip(STANCES, one.stances.tolist(), strict=True)),
                 evidence=tuple(carried),
                 language=detect(clean.text).language,
                 truncated=one.truncated,
+                screened=one.screened,
                 model=model_id,
             )
             for post, clean, one, found, carried in zip(posts, cleaned, scored, flagged, evidence, strict=True)
         ]
 
+    def _screen_and_score(self, texts: Sequence[str]) -> list[_Scored]:
+        """Score clean texts that the screen lets through; the others surely carry nothing."""
+        if self._screen_threshold is None or self._linear is None or not texts:
+            return self._score(texts)
+        screen = self._linear.outputs(self._respell(texts))["screen"][:, 0]
+        passed = screen >= self._screen_threshold
+        scored = iter(self._score([text for text, through in zip(texts, passed, strict=True) if through]))
+        dropped = _Scored(np.zeros(len(self.labels), np.float32), np.zeros(len(STANCES), np.float32), truncated=False, screened=True)
+        return [next(scored) if through else dropped for through in passed]
+
+    def _respell(self, texts: Sequence[str]) -> Sequence[str]:
+        """As the models read them: Kazakh in Latin letters in Cyrillic ones, if the bundle was trained so."""
+        if not self.bundle.reading.latin_kazakh_to_cyrillic:
+            return texts
+        return [to_cyrillic(text) if is_latin_kazakh(text) else text for text in texts]
+
     def _score(self, texts: Sequence[str]) -> list[_Scored]:
         """Score clean texts; equal ones once, long ones window by window."""
-        if self.bundle.reading.latin_kazakh_to_cyrillic:
-            texts = [to_cyrillic(text) if is_latin_kazakh(text) else text for text in texts]
+        texts = self._respell(texts)
         distinct = list(dict.fromkeys(texts))
         plans = self._plan(distinct)
         pieces = [text[a:b] for text, (spans, _) in zip(distinct, plans, strict=True) for a, b in spans]

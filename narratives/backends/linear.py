@@ -1,16 +1,8 @@
-"""TF-IDF and logistic regression: the baseline every encoder must beat, and a model that trains in a second.
-
-Words and character n-grams are hashed (Weinberger et al. 2009), so a bundle needs no vocabulary: only the inverse document
-frequencies and the weights.
-"""
+"""TF-IDF and logistic regression: the baseline every encoder must beat, a model that trains in a second, and what a bundle's linear
+part and its screen are made of."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-import re
-import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,71 +10,62 @@ import numpy as np
 import numpy.typing as npt
 
 from narratives.backends import FloatArray, Logits, RuntimeModel
+from narratives.backends.terms import N_FEATURES, Terms, count_terms
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError
 
-N_FEATURES = 2**17
+__all__ = ["N_FEATURES", "LinearBackend", "LinearModel", "LinearWeights", "load", "tf_idf"]
+
 LinearWeights = Mapping[str, npt.NDArray[Any]]
-_WORD = re.compile(r"\w+")
-# Kazakh letters a Russian keyboard lacks, and pairs that people or Latin spellings do not tell apart.
-_FOLDED = str.maketrans("әғқңөұүһіёй", "агкноуухиеи")
-_CHARACTER_GRAMS = (3, 4, 5)
+_TEXTS_AT_ONCE = 256
 
 
-def term_counts(text: str) -> Counter[int]:
-    """How often each hashed feature stands in a text: words, pairs of words, and 3 to 5 characters inside words.
-
-    Case and the special letters of Kazakh are folded away.
-    """
-    words = _WORD.findall(text.lower().translate(_FOLDED))
-    counts: Counter[int] = Counter()
-    for word in words:
-        counts.update(_features_of_word(word))
-    for first, second in itertools.pairwise(words):
-        counts[_hash(f"b {first} {second}")] += 1
-    return counts
+def tf_idf(terms: Terms, idf: FloatArray) -> FloatArray:
+    """The sublinear TF-IDF weight of each feature of each text, in the order of `terms.columns`; each text's have Euclidean length 1."""
+    values = (1 + np.log(terms.counts)) * idf[terms.columns]
+    lengths = np.diff(terms.starts)
+    norms = np.sqrt(_sum(values * values, terms.starts))
+    weights: FloatArray = (values / np.repeat(np.maximum(norms, np.finfo(np.float32).tiny), lengths)).astype(np.float32)
+    return weights
 
 
-@functools.lru_cache(maxsize=2**16)
-def _features_of_word(word: str) -> tuple[int, ...]:
-    padded = f" {word} "
-    grams = (padded[at : at + n] for n in _CHARACTER_GRAMS for at in range(len(padded) - n + 1))
-    return (_hash("w " + word), *map(_hash, grams))
-
-
-def _hash(feature: str) -> int:
-    return zlib.crc32(feature.encode("utf-8", "surrogatepass")) % N_FEATURES
-
-
-def tf_idf(counts: Counter[int], idf: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """Features and their sublinear TF-IDF weights, of Euclidean length 1."""
-    features = np.fromiter(counts, dtype=np.int64, count=len(counts))
-    values = (1 + np.log(np.fromiter(counts.values(), dtype=np.float32, count=len(counts)))) * idf[features]
-    norm = float(np.linalg.norm(values))
-    return features, (values / norm if norm else values).astype(np.float32)
+def _sum(values: FloatArray, starts: npt.NDArray[np.int64]) -> FloatArray:
+    """Sums of consecutive stretches along the first axis; of an empty one 0."""
+    filled = np.diff(starts) > 0
+    sums = np.zeros((len(starts) - 1, *values.shape[1:]), dtype=np.float32)
+    if filled.any():
+        sums[filled] = np.add.reduceat(values, starts[:-1][filled], axis=0)
+    return sums
 
 
 class LinearModel:
-    """TF-IDF and a linear layer for labels and for the stance: a model by itself, or joined to an encoder.
+    """TF-IDF and linear layers on top: for labels and for the stance, and in a bundle with a screen for "any narrative".
 
     Args:
-        weights: idf (n_features,), labels.weight (n_labels, n_features), stance.weight (3, n_features) and their biases.
+        weights: idf (n_features,), and for each head, such as `labels`, its `.weight` (n_outputs, n_features) and `.bias` (n_outputs,).
     """
 
     def __init__(self, weights: LinearWeights) -> None:
         self._idf = weights["idf"].astype(np.float32)
+        self.heads = [name.removesuffix(".bias") for name in sorted(weights) if name.endswith(".bias")]
         # Features first: the few a text has then lie together in memory.
-        self._labels = np.ascontiguousarray(weights["labels.weight"].T.astype(np.float32)), weights["labels.bias"].astype(np.float32)
-        self._stance = np.ascontiguousarray(weights["stance.weight"].T.astype(np.float32)), weights["stance.bias"].astype(np.float32)
+        self._weight = np.ascontiguousarray(np.concatenate([weights[f"{h}.weight"] for h in self.heads]).T.astype(np.float32))
+        self._bias = np.concatenate([weights[f"{h}.bias"] for h in self.heads]).astype(np.float32)
+        ends = np.cumsum([len(weights[f"{h}.bias"]) for h in self.heads])
+        self._columns = {h: slice(end - len(weights[f"{h}.bias"]), end) for h, end in zip(self.heads, ends.tolist(), strict=True)}
+
+    def outputs(self, texts: Sequence[str]) -> dict[str, FloatArray]:
+        """The logits of each head, shape (n_texts, n_outputs)."""
+        found = np.empty((len(texts), len(self._bias)), dtype=np.float32)
+        for at in range(0, len(texts), _TEXTS_AT_ONCE):
+            terms = count_terms(texts[at : at + _TEXTS_AT_ONCE])
+            weighted = tf_idf(terms, self._idf)[:, None] * self._weight[terms.columns]
+            found[at : at + _TEXTS_AT_ONCE] = _sum(weighted, terms.starts) + self._bias
+        return {head: found[:, columns] for head, columns in self._columns.items()}
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        labels = np.empty((len(texts), len(self._labels[1])), dtype=np.float32)
-        stances = np.empty((len(texts), len(self._stance[1])), dtype=np.float32)
-        for row, text in enumerate(texts):
-            features, values = tf_idf(term_counts(text), self._idf)
-            labels[row] = values @ self._labels[0][features] + self._labels[1]
-            stances[row] = values @ self._stance[0][features] + self._stance[1]
-        return Logits(labels, stances)
+        found = self.outputs(texts)
+        return Logits(found["labels"], found["stance"])
 
 
 class LinearBackend:
@@ -96,7 +79,7 @@ class LinearBackend:
         self.max_tokens = 100_000
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(_WORD.findall(text)) for text in texts]
+        return [len(text.split()) for text in texts]
 
     def logits(self, texts: Sequence[str]) -> Logits:
         return self._model.logits(texts)

@@ -23,28 +23,31 @@ _SALT = "narratives-background-1"
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """`train` shows the model what has no label, `validation` sets thresholds, `held_out` is never seen before it is measured."""
+    """`train` shows the model what has no label, `screen` shows it to the screen only, `validation` sets thresholds, `held_out` is never
+    seen before it is measured."""
 
     train: list[Post] = field(default_factory=list)
     validation: list[Post] = field(default_factory=list)
+    screen: list[Post] = field(default_factory=list)
     held_out: dict[str, list[Post]] = field(default_factory=dict)
     """Posts of each file, under its name."""
     digests: dict[str, str] = field(default_factory=dict)
     """sha256 of each file, under its name."""
 
 
-def read_background(paths: Sequence[str | Path], *, n_posts: int) -> Background:
+def read_background(paths: Sequence[str | Path], *, n_posts: int, n_validation: int, n_screen: int = 0) -> Background:
     """Read dumps of any format as ordinary posts.
 
     Args:
         paths: files or folders of dumps; a broken record is left out.
-        n_posts: how many to train on in all, shared evenly between the files; half as many more set thresholds.
+        n_posts: how many to train on in all, shared evenly between the files.
+        n_validation, n_screen: how many more set thresholds, and train the screen; fewer where a file has fewer.
 
     Raises:
         InputError: a path is missing or holds no post.
     """
     background = Background()
-    each = max(1, n_posts // max(1, len(paths)))
+    each, more, most = (max(least, n // max(1, len(paths))) for n, least in ((n_posts, 1), (n_validation, 1), (n_screen, 0)))
     for path in map(Path, paths):
         distinct: dict[str, Post] = {}
         for item in read_posts(path):
@@ -59,7 +62,8 @@ def read_background(paths: Sequence[str | Path], *, n_posts: int) -> Background:
         background.held_out[name] = [post for post in ordered if _hash(_source(post)) % 2 == 1]
         background.digests[name] = sha256(path)
         background.train.extend(seen[:each])
-        background.validation.extend(seen[each : each + each // 2])
+        background.validation.extend(seen[each : each + more])
+        background.screen.extend(seen[each + more : each + more + most])
     return background
 
 

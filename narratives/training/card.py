@@ -63,6 +63,7 @@ def model_card(bundle: ModelBundle) -> str:
         "",
         *_linear_lines(metrics.get("linear_part")),
         *_point_lines(bundle),
+        *_screen_lines(metrics.get("screen")),
         *_other_set_lines(metrics.get("other_sets") or {}),
         *_behaviour_lines(metrics.get("behaviour") or []),
         *_evidence_lines(metrics.get("evidence") or []),
@@ -214,6 +215,28 @@ def _point_lines(bundle: ModelBundle) -> list[str]:
         ),
         "",
         f"`high_recall` {promise} `high_precision` aims at a precision of 90%.",
+        "",
+    ]
+
+
+def _screen_lines(screen: Mapping[str, Any] | None) -> list[str]:
+    if not screen:
+        return []
+    return [
+        "## Screen",
+        "",
+        "A linear model drops posts that surely carry nothing before the encoder reads them (`narratives score`; `--no-screen` switches it "
+        f"off). Its threshold drops {screen['n_missed']} of the {screen['n_flagged']} validation posts that the whole model flags: of new "
+        f"posts like them at most {screen['missed_at_most']:.1%}, with {screen['confidence']:.0%} confidence. Measured afterwards:",
+        "",
+        "| posts | n | read by the encoder | flagged by the whole model | of these dropped |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {s['n_posts']} | {s['n_passed']} ({s['n_passed'] / max(1, s['n_posts']):.1%}) | {s['n_flagged']} | {s['n_missed']} |"
+            for name, s in screen["sets"].items()
+        ),
+        "",
+        "Real posts that the whole model flags and the screen drops are mostly false alarms; in the annotated sets they need not be.",
         "",
     ]
 

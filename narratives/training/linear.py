@@ -8,7 +8,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from narratives.backends.linear import N_FEATURES, LinearWeights, term_counts, tf_idf
+from narratives.backends.linear import LinearWeights, tf_idf
+from narratives.backends.terms import N_FEATURES, count_terms
 from narratives.records import STANCES, Post
 from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
@@ -21,18 +22,10 @@ def fit_linear(posts: Sequence[Post], taxonomy: Taxonomy, *, seed: int) -> Linea
 
     A label without both kinds of posts gets a constant: its base rate can be told, nothing else.
     """
-    counts = [term_counts(latin_kazakh_to_cyrillic(normalize(post.text).text)) for post in posts]
-    document_frequency = np.zeros(N_FEATURES, dtype=np.float64)
-    for one in counts:
-        document_frequency[list(one)] += 1
+    terms = count_terms([latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts])
+    document_frequency = np.bincount(terms.columns, minlength=N_FEATURES)
     idf = (np.log((1 + len(posts)) / (1 + document_frequency)) + 1).astype(np.float32)
-    rows, columns, values = [], [], []
-    for row, one in enumerate(counts):
-        features, weights = tf_idf(one, idf)
-        rows.append(np.full(len(features), row))
-        columns.append(features)
-        values.append(weights)
-    matrix = csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(len(posts), N_FEATURES))
+    matrix = csr_matrix((tf_idf(terms, idf), terms.columns, terms.starts), shape=(len(posts), N_FEATURES))
 
     labels = label_targets(posts, taxonomy)
     label_weight = np.zeros((len(taxonomy), N_FEATURES), dtype=np.float16)

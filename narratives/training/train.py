@@ -29,6 +29,7 @@ from narratives.training.calibration import fit_calibration, fit_temperature
 from narratives.training.card import model_card
 from narratives.training.corpus import NO_STANCE, Split, group_of, label_targets, split_corpus, stance_targets
 from narratives.training.metrics import average_precision, evaluate
+from narratives.training.screen import choose_threshold, fit_screen
 
 if TYPE_CHECKING:
     from narratives.training.fit import OnProgress
@@ -71,7 +72,10 @@ def train(
     folder = Path(folder)
     started = time.monotonic()
     split = split_corpus(posts, taxonomy, validation_share=config.validation_share, seed=config.seed)
-    real = read_background(background, n_posts=config.background_posts) if background else Background()
+    real = Background()
+    if background:
+        n_train, n_validation, n_screen = config.background_posts, config.background_validation_posts, config.background_screen_posts
+        real = read_background(background, n_posts=n_train, n_validation=n_validation, n_screen=n_screen)
     if background:
         say(f"{len(real.train)} real posts to train on as posts without a label, {len(real.validation)} to set thresholds")
     say(f"{len(split.train)} posts to train on, {len(split.validation)} to choose on, {len(split.test)} to measure on")
@@ -91,7 +95,8 @@ def join_linear(bundle: ModelBundle, split: Split, real: Background) -> ModelBun
     """Fit a TF-IDF model to the training posts and add it to a fitted encoder's bundle, multiplied by what validation posts favour.
 
     For labels that is the weight with the best mean average precision of the summed logits, for the stance the one with the least
-    log loss: one number each, so that labels with few validation posts cannot overfit it.
+    log loss: one number each, so that labels with few validation posts cannot overfit it. With real posts to learn from, the bundle gets
+    a screen too; its threshold comes with the calibration.
     """
     from narratives.training.linear import fit_linear
 
@@ -119,6 +124,10 @@ def join_linear(bundle: ModelBundle, split: Split, real: Background) -> ModelBun
         "weight_of_stance": for_stance,
         "validation_average_precision": {"encoder": precision(0.0), "joined": precision(for_labels)},
     }
+    if real.train:
+        seen = [*real.train, *real.validation, *real.screen]
+        screen = fit_screen(split.train, seen, weights["idf"], seed=bundle.train_config.seed)
+        weights |= {f"screen.{name}": value for name, value in screen.items()}
     return dataclasses.replace(
         bundle,
         weights={**bundle.weights, **{f"joined.{name}": value for name, value in weights.items()}},
@@ -149,11 +158,12 @@ def finish(
     logits = raw_logits(bundle, chosen_on, reference)
     # Written posts without a label stand for real ones only where there are none of these.
     weights = np.full(len(chosen_on), 1.0 if real.validation else bundle.train_config.background_weight, dtype=np.float32)
-    weights[len(split.validation) :] = bundle.train_config.background_weight
     calibration = fit_calibration(
         logits[0], label_targets(chosen_on, bundle.taxonomy), logits[1], stance_targets(chosen_on), weights=weights
     )
     bundle = dataclasses.replace(bundle, calibration=calibration)
+    # By annotated posts alone: what is flagged among the real ones is mostly a false alarm, and the screen may drop it.
+    bundle, screen = calibrate_screen(bundle, split.validation, calibration.probabilities(logits[0][: len(split.validation)]))
     say("comparing the fast backends with torch")
     agreement = check_agreement(bundle, chosen_on, logits[0]) if bundle.kind != "linear" else {}
     bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
@@ -171,9 +181,45 @@ def finish(
         "operating_points": {name: measure_point(bundle, name, split.test, real) for name in get_args(OperatingPoint)},
         "background": measure_background(scorer, real),
         "linear_part": bundle.metrics.get("linear_part"),
+        "screen": screen | measure_screen(bundle, {"test": split.test, **real.held_out}) if screen else None,
     }
     bundle = dataclasses.replace(bundle, metrics=metrics)
     return dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
+
+
+def calibrate_screen(bundle: ModelBundle, posts: Sequence[Post], probabilities: FloatArray) -> tuple[ModelBundle, dict[str, Any]]:
+    """Set the threshold of a bundle's screen, if it has one and posts are enough; and what they say of it.
+
+    Args:
+        posts: neither trained on nor measured on; `probabilities` (n_posts, n_labels) are the whole model's.
+    """
+    part = bundle.linear_part()
+    if part is None or "screen.bias" not in part:
+        return bundle, {}
+    texts = [latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts]
+    flagged = np.asarray((probabilities >= np.array(bundle.calibration.thresholds)).any(axis=1))
+    chosen = choose_threshold(LinearModel(part).outputs(texts)["screen"][:, 0], flagged)
+    if chosen is None:
+        return bundle, {}
+    threshold, figures = chosen
+    return dataclasses.replace(bundle, calibration=dataclasses.replace(bundle.calibration, screen_threshold=threshold)), dict(figures)
+
+
+def measure_screen(bundle: ModelBundle, sets: Mapping[str, Sequence[Post]]) -> dict[str, Any]:
+    """How many posts of each set the whole model flags, how many of these the screen drops, and how many it lets through in all."""
+    whole, screened = (Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False, screen=on)) for on in (False, True))
+    found = {}
+    for name, posts in sets.items():
+        sample = posts[:MAX_HELD_OUT]
+        flagged = [bool(p.labels) for p in whole.predict(sample)]
+        dropped = [p.screened for p in screened.predict(sample)]
+        found[name] = {
+            "n_posts": len(sample),
+            "n_passed": dropped.count(False),
+            "n_flagged": sum(flagged),
+            "n_missed": sum(f and d for f, d in zip(flagged, dropped, strict=True)),
+        }
+    return {"sets": found}
 
 
 def _state_folder(folder: Path) -> Path:

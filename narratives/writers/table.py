@@ -26,6 +26,7 @@ _TYPES: dict[str, pa.DataType] = {
     "labels": pa.list_(pa.string()),
     "evidence": EVIDENCE,
     "truncated": pa.bool_(),
+    "screened": pa.bool_(),
 }
 
 

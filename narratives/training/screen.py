@@ -1,0 +1,70 @@
+"""The screen: a linear model on the TF-IDF features that says which posts surely carry nothing, so that no encoder need read them.
+
+It is taught what carries a narrative by the corpus and what does not mostly by real posts: telling a claim from its look-alike is the
+encoder's work, so look-alikes of the corpus count little. Its threshold is the highest that loses at most one in a hundred of the held-out
+posts that the whole model flags.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+from scipy.stats import beta
+from sklearn.linear_model import LogisticRegression
+
+from narratives.backends.linear import LinearWeights, tf_idf
+from narratives.backends.terms import N_FEATURES, count_terms
+from narratives.records import Post
+from narratives.text.normalize import normalize
+from narratives.text.respell import latin_kazakh_to_cyrillic
+
+FloatArray = npt.NDArray[np.float32]
+
+MAX_MISSED = 0.01
+"""Share of the held-out posts the whole model flags that the screen may drop."""
+CONFIDENCE = 0.9
+"""Of the bound on the share it drops among new posts."""
+MIN_FLAGGED = 100
+"""With fewer held-out posts to go by there is no screen."""
+LOOKALIKE_WEIGHT = 0.1
+"""What a written post without a label counts beside a real one; of 0.1, 0.3 and 1 the one that lets fewest real posts through."""
+
+
+def fit_screen(annotated: Sequence[Post], real: Sequence[Post], idf: FloatArray, *, seed: int) -> LinearWeights:
+    """weight (1, n_features) and bias (1,) of logistic regression: does a post carry any narrative?
+
+    Args:
+        annotated: posts of the corpus, to train on.
+        real: posts without a label, to train on.
+        idf: of the bundle's linear part, shape (n_features,): both read the same features.
+    """
+    posts = [*annotated, *real]
+    terms = count_terms([latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts])
+    matrix = csr_matrix((tf_idf(terms, idf), terms.columns, terms.starts), shape=(len(posts), N_FEATURES))
+    carries = np.array([bool(post.labels) for post in annotated] + [False] * len(real))
+    counts = np.where(carries, 1.0, LOOKALIKE_WEIGHT)
+    counts[len(annotated) :] = 1.0
+    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000, random_state=seed).fit(matrix, carries, sample_weight=counts)
+    return {"weight": model.coef_.astype(np.float16), "bias": model.intercept_.astype(np.float32)}
+
+
+def choose_threshold(screen_logits: FloatArray, flagged: npt.NDArray[np.bool_]) -> tuple[float, dict[str, float]] | None:
+    """The threshold of a screen, and what held-out posts say of it; None where they are too few.
+
+    Args:
+        screen_logits: shape (n_posts,), of posts that neither model was trained on.
+        flagged: which of them the whole model flags.
+    """
+    found = np.sort(screen_logits[flagged].astype(np.float64))
+    if len(found) < MIN_FLAGGED:
+        return None
+    n_missed = math.floor(MAX_MISSED * len(found))
+    # Just below the lowest that must pass: float16 weights and another machine's sums move a logit a little.
+    threshold = float(found[n_missed]) - 0.01
+    # Clopper and Pearson 1934, one-sided.
+    bound = float(beta.ppf(CONFIDENCE, n_missed + 1, len(found) - n_missed))
+    return threshold, {"n_flagged": len(found), "n_missed": n_missed, "missed_at_most": bound, "confidence": CONFIDENCE}
