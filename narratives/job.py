@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -195,12 +195,20 @@ def _run(
     records = itertools.islice(enumerate(read_posts(source, format=reader, text_column=text_column), start=1), counts.n_records, None)
     size = source.stat().st_size
     n_bytes = 0
-    for number in itertools.count(len(finished)):
-        posts, rejected, n_records = _next_part(records)
-        if not n_records:
-            break
-        n_bytes += sum(len(post.text.encode("utf-8", "replace")) for post in posts)
-        predictions = list(scorer.pipe(posts))
+    # What was rejected between the posts of each part, until the part is scored: one part is prepared while another is scored.
+    waiting: deque[tuple[list[RejectedRecord], int]] = deque()
+
+    def next_parts() -> Iterator[list[Post]]:
+        while True:
+            posts, rejected, n_records = _next_part(records)
+            if not n_records:
+                return
+            waiting.append((rejected, n_records))
+            yield posts
+
+    for number, predictions in enumerate(scorer.pipe_chunks(next_parts()), start=len(finished)):
+        rejected, n_records = waiting.popleft()
+        n_bytes += sum(len(p.post.text.encode("utf-8", "replace")) for p in predictions)
         part = _count(predictions, rejected, n_records)
         _write_part(outputs.parts / f"part-{number:06}", predictions, rejected, part, scorer.labels)
         counts += part

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,17 @@ class _Scored:
     stances: FloatArray
     truncated: bool
     screened: bool = False
+
+
+class _Prepared(NamedTuple):
+    """A chunk of posts before the encoder: one item a post in each. `texts` are as the models read them."""
+
+    posts: Sequence[Post]
+    cleaned: list[NormalizedText]
+    languages: list[str]
+    texts: Sequence[str]
+    passed: npt.NDArray[np.bool_]
+    """False where the screen found that the post surely carries nothing."""
 
 
 class Scorer:
@@ -119,20 +131,45 @@ class Scorer:
         rows = [
             scored.probabilities
             for chunk in _chunks(_posts(texts_or_posts), self.config.chunk_posts)
-            for scored in self._score([normalize(post.text).text for post in chunk])
+            for scored in self._score(self._respell([normalize(post.text).text for post in chunk]))
         ]
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), dtype=np.float32)
 
     def pipe(self, posts: Iterable[Post]) -> Iterator[Prediction]:
         """Stream predictions in the order of the posts, `config.chunk_posts` at a time; memory stays constant."""
         for chunk in _chunks(posts, self.config.chunk_posts):
-            yield from self._predict_chunk(chunk)
+            yield from self._predict(self._prepare(chunk))
+
+    def pipe_chunks(self, chunks: Iterable[Sequence[Post]]) -> Iterator[list[Prediction]]:
+        """Predictions of each chunk, in order. While the encoder reads one chunk, the next is taken and prepared: cleaned and screened.
+
+        For dumps: a live feed would wait for the next chunk before it gets the answers to this one.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="narratives-prepare") as worker:
+            ahead: Future[_Prepared] | None = None
+            for chunk in chunks:
+                ready, ahead = ahead, worker.submit(self._prepare, chunk)
+                if ready is not None:
+                    yield self._predict(ready.result())
+            if ahead is not None:
+                yield self._predict(ahead.result())
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _predict_chunk(self, posts: Sequence[Post]) -> list[Prediction]:
+    def _prepare(self, posts: Sequence[Post]) -> _Prepared:
+        """All that needs no encoder."""
         cleaned = [normalize(post.text) for post in posts]
-        scored = self._screen_and_score([clean.text for clean in cleaned])
+        texts = self._respell([clean.text for clean in cleaned])
+        passed = np.ones(len(posts), dtype=np.bool_)
+        if self._screen_threshold is not None and self._linear is not None and posts:
+            passed = self._linear.outputs(texts)["screen"][:, 0] >= self._screen_threshold
+        return _Prepared(posts, cleaned, [detect(clean.text).language for clean in cleaned], texts, passed)
+
+    def _predict(self, prepared: _Prepared) -> list[Prediction]:
+        posts, cleaned, languages, texts, passed = prepared
+        answers = iter(self._score([text for text, through in zip(texts, passed, strict=True) if through]))
+        nothing = np.zeros(len(self.labels), np.float32), np.zeros(len(STANCES), np.float32)
+        scored = [next(answers) if through else _Scored(*nothing, truncated=False, screened=True) for through in passed]
         flagged = [
             [
                 int(i)
@@ -152,23 +189,13 @@ class Scorer:
                 stance=_stance(one) if found else None,
                 stance_probabilities={} if one.screened else dict(zip(STANCES, one.stances.tolist(), strict=True)),
                 evidence=tuple(carried),
-                language=detect(clean.text).language,
+                language=language,
                 truncated=one.truncated,
                 screened=one.screened,
                 model=model_id,
             )
-            for post, clean, one, found, carried in zip(posts, cleaned, scored, flagged, evidence, strict=True)
+            for post, language, one, found, carried in zip(posts, languages, scored, flagged, evidence, strict=True)
         ]
-
-    def _screen_and_score(self, texts: Sequence[str]) -> list[_Scored]:
-        """Score clean texts that the screen lets through; the others surely carry nothing."""
-        if self._screen_threshold is None or self._linear is None or not texts:
-            return self._score(texts)
-        screen = self._linear.outputs(self._respell(texts))["screen"][:, 0]
-        passed = screen >= self._screen_threshold
-        scored = iter(self._score([text for text, through in zip(texts, passed, strict=True) if through]))
-        dropped = _Scored(np.zeros(len(self.labels), np.float32), np.zeros(len(STANCES), np.float32), truncated=False, screened=True)
-        return [next(scored) if through else dropped for through in passed]
 
     def _respell(self, texts: Sequence[str]) -> Sequence[str]:
         """As the models read them: Kazakh in Latin letters in Cyrillic ones, if the bundle was trained so."""
@@ -177,8 +204,7 @@ class Scorer:
         return [to_cyrillic(text) if is_latin_kazakh(text) else text for text in texts]
 
     def _score(self, texts: Sequence[str]) -> list[_Scored]:
-        """Score clean texts; equal ones once, long ones window by window."""
-        texts = self._respell(texts)
+        """Score texts as the models read them (`_respell`); equal ones once, long ones window by window."""
         distinct = list(dict.fromkeys(texts))
         plans = self._plan(distinct)
         pieces = [text[a:b] for text, (spans, _) in zip(distinct, plans, strict=True) for a, b in spans]

@@ -9,7 +9,9 @@ that leaves a doubt: other Cyrillic languages, and Latin text without Kazakh wor
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Language = Literal["ru", "kk", "mixed", "other"]
@@ -83,13 +85,18 @@ _OTHER_TURKIC = (
 )
 
 
+_CYRILLIC = re.compile("[\u0400-\u052f]+")
+_LATIN = re.compile("[\0-\u024f\u1e00-\u1eff]+")
+
+
 def detect(text: str) -> LanguageGuess:
     """Guess from clean text; a text without letters is `other`."""
     words = [word.lower() for word in _WORD.findall(text[:4000])]
     words = [word for word in words if word not in {"url", "user"}]
-    n_cyrillic = sum("\u0400" <= c <= "\u052f" for word in words for c in word)
-    n_letters = sum(map(len, words))
-    n_latin = sum(c < "\u0250" or "\u1e00" <= c <= "\u1eff" for word in words for c in word)
+    joined = "".join(words)
+    n_letters = len(joined)
+    n_cyrillic = n_letters - len(_CYRILLIC.sub("", joined))
+    n_latin = n_letters - len(_LATIN.sub("", joined))
     if not n_letters or n_cyrillic + n_latin < 0.5 * n_letters:
         return LanguageGuess("other", "other")
     script: Script = "cyrillic"
@@ -98,11 +105,14 @@ def detect(text: str) -> LanguageGuess:
     elif n_latin > n_cyrillic:
         script = "latin"
 
-    votes = [_vote(word) for word in words]
-    kazakh = sum(len(w) for w, v in zip(words, votes, strict=True) if v == "kk")
-    russian = sum(len(w) for w, v in zip(words, votes, strict=True) if v == "ru")
-    latin_kazakh = sum(len(w) for w, v in zip(words, votes, strict=True) if v == "kk-latn")
-    n_latin_kazakh = sum(v == "kk-latn" for v in votes)
+    n_words: Counter[str | None] = Counter()
+    told_by: Counter[str | None] = Counter()
+    for word in words:
+        vote = _vote(word)
+        n_words[vote] += 1
+        told_by[vote] += len(word)
+    kazakh, russian, latin_kazakh = told_by["kk"], told_by["ru"], told_by["kk-latn"]
+    n_latin_kazakh = n_words["kk-latn"]
     # English has a few words with such endings by chance; Kazakh in Latin letters is full of them.
     if not (n_latin_kazakh >= 2 and latin_kazakh >= 0.3 * max(1, n_latin)):
         if script == "latin":
@@ -114,12 +124,13 @@ def detect(text: str) -> LanguageGuess:
         return LanguageGuess("other", script)
     if not told:
         return LanguageGuess("ru" if n_cyrillic else "other", script)
-    n_kazakh, n_russian = sum(v in ("kk", "kk-latn") for v in votes), sum(v == "ru" for v in votes)
+    n_kazakh, n_russian = n_words["kk"] + n_words["kk-latn"], n_words["ru"]
     if kazakh >= 0.2 * told and russian >= 0.2 * told and min(n_kazakh, n_russian) >= 2:
         return LanguageGuess("mixed", script)
     return LanguageGuess("kk" if kazakh >= russian else "ru", script)
 
 
+@lru_cache(maxsize=2**17)
 def _vote(word: str) -> str | None:
     if any(c in _KAZAKH_LETTERS for c in word):
         return "kk"

@@ -30,7 +30,7 @@ _PLACEHOLDERS = frozenset({"URL", "user"})
 
 def is_latin_kazakh(text: str) -> bool:
     """Whether a clean text is Kazakh, or Kazakh mixed with Russian, and at least half of its letters are Latin."""
-    n_latin = sum("A" <= c <= "z" or "\u00c0" <= c <= "\u024f" for c in text)
+    n_latin = sum(map(len, _LATIN_WORD.findall(text)))
     # Counted first: the language of most posts need not be guessed.
     return bool(n_latin) and 2 * n_latin >= sum(map(str.isalpha, text)) and detect(text).language in {"kk", "mixed"}
 

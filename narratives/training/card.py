@@ -232,7 +232,8 @@ def _screen_lines(screen: Mapping[str, Any] | None) -> list[str]:
         "| posts | n | read by the encoder | flagged by the whole model | of these dropped |",
         "|---|---|---|---|---|",
         *(
-            f"| {name} | {s['n_posts']} | {s['n_passed']} ({s['n_passed'] / max(1, s['n_posts']):.1%}) | {s['n_flagged']} | {s['n_missed']} |"
+            f"| {name} | {s['n_posts']} | {s['n_passed']} ({s['n_passed'] / max(1, s['n_posts']):.1%}) | {s['n_flagged']} | "
+            f"{s['n_missed']} |"
             for name, s in screen["sets"].items()
         ),
         "",

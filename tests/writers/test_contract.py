@@ -62,7 +62,7 @@ def test_columns_are_those_of_records_in_their_order(written: Path) -> None:
     assert tuple(rows_of(written)[0]) == column_names(LABELS)
     assert column_names(LABELS) == (
         "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from", "language", "labels", "stance",
-        "p_rain", "p_snow", "p_endorses", "p_reports", "p_refutes", "evidence", "truncated", "model",
+        "p_rain", "p_snow", "p_endorses", "p_reports", "p_refutes", "evidence", "truncated", "screened", "model",
     )  # fmt: skip
     assert tuple(schema(LABELS).names) == column_names(LABELS)
 
