@@ -1,0 +1,152 @@
+"""`narratives train` and `narratives evaluate`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from narratives import taxonomy
+from narratives.cli.options import BackendOption, ModelOption, OperatingPointOption, err, out, say
+from narratives.config import ScoreConfig, TrainConfig
+from narratives.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_DEFAULTS = TrainConfig()
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Annotated posts: a file, or a folder of *.jsonl.")] = Path("data/posts"),
+    labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file.")] = "kazakhstan",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("models/kazakhstan-e5-small"),
+    base_model: Annotated[
+        str, typer.Option(help="multilingual-e5-small (shipped), any transformers id or folder, or linear (TF-IDF).")
+    ] = _DEFAULTS.base_model,
+    seed: Annotated[int, typer.Option(help="Of everything random but the test part, which is fixed.")] = _DEFAULTS.seed,
+    epochs: Annotated[int, typer.Option(min=1, help="At most; early stopping usually ends before.")] = _DEFAULTS.epochs,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of TrainConfig, e.g. learning_rate=3e-5.")
+    ] = None,
+    background: Annotated[
+        list[Path] | None, typer.Option(help="A dump of ordinary real posts, to train on as posts without a label; may be repeated.")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the text, where it has an unusual name.")] = None,
+) -> None:
+    """Train a bundle: split by event, fit, calibrate, measure, write the model card.
+
+    Needs `pip install 'narratives[train]'`. Interrupted, the same command goes on from the last whole epoch.
+    """
+    from narratives.training.corpus import read_corpus
+    from narratives.training.metrics import summary_lines
+    from narratives.training.train import train as run_training
+
+    values: dict[str, object] = {"base_model": base_model, "seed": seed, "epochs": epochs, **_settings(set_ or [])}
+    config = TrainConfig.from_dict(values)
+    chosen = taxonomy.load(labels)
+    text = Path(labels).read_text(encoding="utf-8") if Path(labels).is_file() else taxonomy.shipped_text(labels)
+    posts = read_corpus(data, chosen, text_column=text_column)
+    changed = [f"--{k.replace('_', '-')} {v}" for k, v in values.items() if k in _OWN_OPTIONS and v != getattr(_DEFAULTS, k)]
+    command = " ".join(
+        ["narratives train", f"--data {data}", f"--labels {labels}", f"-o {output}", *changed, *(f"--set {s}" for s in set_ or []),
+         *(f"--background {path.parent.name}/{path.name}" for path in background or [])]
+    )  # fmt: skip
+    with _train_progress() as tell:
+        bundle = run_training(
+            posts, chosen, text, output, config=config, background=background or (), command=command, on_progress=tell, say=say
+        )
+    for line in summary_lines(bundle.metrics["test"]):
+        out.print(line, markup=False)
+    out.print(f"bundle    {output}", markup=False)
+
+
+_OWN_OPTIONS = frozenset({"base_model", "seed", "epochs"})
+
+
+@contextlib.contextmanager
+def _train_progress() -> Iterator[Any]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    bar: Progress = Progress(
+        TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn(), TextColumn("left at most"),
+        TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal,
+    )  # fmt: skip
+    task = bar.add_task("train", total=None)
+
+    def tell(progress: Any) -> None:
+        bar.update(task, total=progress.n_steps, completed=progress.step)
+        if (epoch := progress.epoch) is not None:
+            figures = f"macro-F1 {epoch.macro_f1:.3f}, average precision {epoch.average_precision:.3f}, stance {epoch.stance_accuracy:.3f}"
+            say(f"epoch {epoch.number}: loss {epoch.loss:.4f}; validation: {figures}")
+
+    with bar:
+        yield tell
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Annotated posts: a file, or a folder of *.jsonl.")] = Path("data/posts"),
+    part: Annotated[
+        Literal["test", "validation", "train", "all"], typer.Option(help="Which part of the split; all: every post, for other data.")
+    ] = "test",
+    model: ModelOption = None,
+    operating_point: OperatingPointOption = "balanced",
+    backend: BackendOption = "auto",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all figures as JSON.")] = None,
+    card: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the figures in the bundle's metrics and card as those of set NAME.")
+    ] = None,
+) -> None:
+    """Measure a bundle on annotated posts, with 95% intervals."""
+    from narratives.scorer import Scorer
+    from narratives.training.corpus import read_corpus, split_corpus
+    from narratives.training.metrics import Figure, summary_lines
+    from narratives.training.train import measure
+
+    scorer = Scorer.from_pretrained(
+        model, config=ScoreConfig(backend=backend, evidence=False, operating_point=operating_point), on_progress=say
+    )
+    posts = read_corpus(data, scorer.taxonomy)
+    if part != "all":
+        config = scorer.bundle.train_config
+        posts = split_corpus(posts, scorer.taxonomy, validation_share=config.validation_share, seed=config.seed).part(part)
+    figures = measure(scorer, posts)
+    table = Table(title=f"{scorer.bundle.model_id} on {len(posts)} posts ({part})", title_justify="left")
+    for name in ("label", "n", "precision", "recall", "F1 [95%]"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    by_label: dict[str, Any] = {**figures["by_label"], **figures["by_stance"]}  # type: ignore[dict-item]  # both are dicts
+    for name, one in by_label.items():
+        cells = ["–" if one[k] is None else f"{one[k]:.2f}" for k in ("precision", "recall")]
+        table.add_row(name, str(one["n_positive"]), *cells, str(Figure(**one["f1"])) if one["f1"] else "–")
+    out.print(table)
+    for line in summary_lines(figures):
+        out.print(line, markup=False)
+    if output is not None:
+        output.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if card is not None:
+        from narratives.training.card import add_to_card
+
+        add_to_card(scorer.bundle, "other_sets", {card: figures})
+
+
+_SWITCHES = {"true": True, "false": False}
+
+
+def _settings(pairs: list[str]) -> dict[str, object]:
+    """NAME=VALUE pairs, each value in the type of its setting's default."""
+    values: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        default = getattr(_DEFAULTS, name) if name in TrainConfig.__dataclass_fields__ else None
+        if not equals or default is None:
+            raise ConfigError(f"--set {pair!r}: expected NAME=VALUE with NAME out of {', '.join(TrainConfig.__dataclass_fields__)}")
+        try:
+            values[name] = _SWITCHES[text.lower()] if isinstance(default, bool) else type(default)(text)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"--set {pair!r}: expected a value like {default!r}") from error
+    return values
