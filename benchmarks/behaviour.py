@@ -2,8 +2,9 @@
 
     python benchmarks/behaviour.py [--model models/mine] [--part test]
 
-Every change is made to posts of one part of the corpus that the bundle flags. *Invariance*: another spelling or another town must
-leave the labels as they were, and the loss of macro-F1 on all posts, flagged or not, is measured too. *Direction*: after an added debunk
+Every change is made to posts of one part of the corpus that the bundle flags. *Invariance*: another spelling, another town or a
+translation (`data/annotations/translations.jsonl`, Russian test posts in Kazakh) must leave the labels as they were, and the loss of
+macro-F1 on all posts, flagged or not, is measured too. *Direction*: after an added debunk
 or inside a report's quotation a post must not be an endorsement. Prints one table; a share is of the posts changed, with its 95% Wilson
 interval.
 """
@@ -11,6 +12,8 @@ interval.
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -61,6 +64,16 @@ def other_towns(post: Post) -> str | None:
     return changed if changed != post.text else None
 
 
+def translated(post: Post) -> str | None:
+    return translations().get(post.id or "")
+
+
+@functools.cache
+def translations() -> dict[str, str]:
+    lines = (Path(__file__).parent.parent / "data" / "annotations" / "translations.jsonl").read_text("utf-8").splitlines()
+    return {row["id"]: row["text"] for row in map(json.loads, lines)}
+
+
 def debunked(post: Post) -> str:
     if is_kazakh(post):
         return f"{post.text}\n\nМұның бәрі өтірік: біз тексердік, жазбаның бірде-бір сөзі расталмады. Осындай жалғанға сенбеңіздер."
@@ -90,6 +103,7 @@ TESTS: list[tuple[str, Callable[[Post], str | None], Callable[[Post], bool], Che
     ("labels stay: typos", typos, lambda p: True, same_labels),
     ("labels stay: lower case", lambda p: p.text.lower(), lambda p: True, same_labels),
     ("labels stay: other towns", other_towns, lambda p: True, same_labels),
+    ("labels stay: translated from Russian to Kazakh", translated, lambda p: p.language == "ru", same_labels),
     ("not endorses: debunk added to an endorsement", debunked, lambda p: p.stance == "endorses", not_endorsed),
     ("not endorses: endorsement quoted by an agency", quoted, lambda p: p.stance == "endorses", not_endorsed),
 ]

@@ -29,13 +29,13 @@ def test_the_check_finds_no_problem(report: CorpusReport) -> None:
 
 
 def test_there_are_enough_posts_of_every_kind(report: CorpusReport) -> None:
-    assert report.n_posts >= 4000
+    assert report.n_posts >= 5600
     assert report.languages["ru"] >= 2050
     assert report.languages["kk"] >= 1450
-    assert report.languages["mixed"] + report.languages["kk-latn"] >= 400
+    assert report.languages["mixed"] + report.languages["kk-latn"] >= 700
     assert report.n_unlabelled >= 2000
-    assert min(report.labels[label] for label in taxonomy.load().ids) >= 170
-    assert min(report.stances[stance] for stance in ("endorses", "reports", "refutes")) >= 450
+    assert min(report.labels[label] for label in taxonomy.load().ids) >= 270
+    assert min(report.stances[stance] for stance in ("endorses", "reports", "refutes")) >= 700
 
 
 def test_kazakh_is_also_written_without_its_own_letters() -> None:
@@ -49,13 +49,26 @@ def test_every_label_and_language_is_in_the_test_part() -> None:
     assert {p.language for p in posts} == {"ru", "kk", "mixed", "kk-latn"}
 
 
-def test_both_readings_of_a_post_are_kept_and_disagreements_are_settled() -> None:
-    corpus = {p.id: p for p in read_corpus(ROOT / "data" / "posts", taxonomy.load())}
-    for line in (ROOT / "data" / "annotations" / "second_reading.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
+@pytest.mark.parametrize("folder", ["posts", "challenge"])
+def test_every_post_is_read_twice_and_disagreements_are_settled(folder: str) -> None:
+    corpus = {p.id: p for p in read_corpus(ROOT / "data" / folder, taxonomy.load())}
+    readings = {"posts": "second_reading.jsonl", "challenge": "challenge_reading.jsonl"}[folder]
+    entries = [json.loads(line) for line in (ROOT / "data" / "annotations" / readings).read_text("utf-8").splitlines()]
+    assert {entry["id"] for entry in entries} == set(corpus)
+    for entry in entries:
         final = entry.get("settled", entry["first"])
         assert entry["first"] == entry["second"] or entry["settled"]["reason"], entry["id"]
         assert (list(corpus[entry["id"]].labels or ()), corpus[entry["id"]].stance) == (final["labels"], final["stance"]), entry["id"]
+
+
+def test_the_challenge_set_is_sound_and_shares_no_text_or_event_with_the_corpus(report: CorpusReport) -> None:
+    challenge = check_corpus(ROOT / "data" / "challenge", taxonomy.load())
+    assert challenge.problems == []
+    assert challenge.n_posts == 400
+    assert min(challenge.labels[label] for label in taxonomy.load().ids) >= 25
+    posts, others = (read_corpus(ROOT / "data" / name, taxonomy.load()) for name in ("posts", "challenge"))
+    assert {p.group for p in posts}.isdisjoint(p.group for p in others)
+    assert {p.text for p in posts}.isdisjoint(p.text for p in others)
 
 
 def surface(text: str) -> list[float]:
@@ -76,7 +89,7 @@ def surface(text: str) -> list[float]:
 
 
 def test_surface_alone_tells_no_more_about_labels_than_the_datasheet_says() -> None:
-    """Area under the ROC curve of a forest on surface features, events apart; 0.5 is chance, 0.74 is where the corpus stands."""
+    """Area under the ROC curve of a forest on surface features, events apart; 0.5 is chance, 0.73 is where the corpus stands."""
     posts = read_corpus(ROOT / "data" / "posts", taxonomy.load())
     features = np.array([surface(post.text) for post in posts], dtype=np.float64)
     targets = np.array([bool(post.labels) for post in posts])
@@ -86,7 +99,7 @@ def test_surface_alone_tells_no_more_about_labels_than_the_datasheet_says() -> N
         roc_auc_score(targets[test], forest.fit(features[train], targets[train]).predict_proba(features[test])[:, 1])
         for train, test in folds
     ]
-    assert np.mean(areas) < 0.77
+    assert np.mean(areas) < 0.75
 
 
 def test_the_sample_is_a_telegram_export_in_both_languages(sample_dump: Path) -> None:

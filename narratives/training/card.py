@@ -251,7 +251,10 @@ def _background_lines(background: Mapping[str, Any] | None) -> list[str]:
     ]
     for name, found in background["held_out"].items():
         share = found["n_flagged"] / max(1, found["n_posts"])
-        lines.append(f"`{name}` {found['n_flagged']} of {found['n_posts']} ({share:.1%}), {found['n_endorses']} as `endorses`;")
+        # Bundles made before the screen have no such figure.
+        screened = found.get("n_flagged_screened")
+        after = "" if screened is None else f", {screened} ({screened / max(1, found['n_posts']):.2%}) once screened"
+        lines.append(f"`{name}` {found['n_flagged']} of {found['n_posts']} ({share:.1%}){after}, {found['n_endorses']} as `endorses`;")
     return [*lines, "some of these may rightly be flagged: nobody annotated them."]
 
 

@@ -19,7 +19,7 @@ from narratives.backends.linear import LinearModel
 from narratives.bundle import Calibration, ModelBundle, Reading, quantise
 from narratives.config import OperatingPoint, ScoreConfig, TrainConfig
 from narratives.errors import MissingDependency
-from narratives.records import STANCES, Post
+from narratives.records import STANCES, Post, Prediction
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
@@ -158,18 +158,33 @@ def finish(
     logits = raw_logits(bundle, chosen_on, reference)
     # Written posts without a label stand for real ones only where there are none of these.
     weights = np.full(len(chosen_on), 1.0 if real.validation else bundle.train_config.background_weight, dtype=np.float32)
-    calibration = fit_calibration(
-        logits[0], label_targets(chosen_on, bundle.taxonomy), logits[1], stance_targets(chosen_on), weights=weights
-    )
+    targets = label_targets(chosen_on, bundle.taxonomy)
+    calibration = fit_calibration(logits[0], targets, logits[1], stance_targets(chosen_on), weights=weights)
     bundle = dataclasses.replace(bundle, calibration=calibration)
-    # By annotated posts alone: what is flagged among the real ones is mostly a false alarm, and the screen may drop it.
-    bundle, screen = calibrate_screen(bundle, split.validation, calibration.probabilities(logits[0][: len(split.validation)]))
+    n_written = len(split.validation)
+    screen_logits = read_by_screen(bundle, chosen_on)
+    screen: dict[str, Any] = {}
+
+    def with_screen(bundle: ModelBundle) -> tuple[ModelBundle, dict[str, Any]]:
+        if screen_logits is None:
+            return bundle, {}
+        return calibrate_screen(bundle, screen_logits[:n_written], bundle.calibration.probabilities(logits[0][:n_written]))
+
+    bundle, screen = with_screen(bundle)
+    if screen_logits is not None and (threshold := bundle.calibration.screen_threshold) is not None:
+        # Dumps are screened before thresholds decide, so what the screen drops of the real posts is no false alarm. Thresholds chosen
+        # with that in mind flag more posts, and the screen must let these through: it is set again.
+        unseen = (np.arange(len(chosen_on)) >= n_written) & (screen_logits < threshold)
+        calibration = fit_calibration(logits[0], targets, logits[1], stance_targets(chosen_on), weights=weights, unseen=unseen)
+        bundle, screen = with_screen(dataclasses.replace(bundle, calibration=calibration))
     say("comparing the fast backends with torch")
     agreement = check_agreement(bundle, chosen_on, logits[0]) if bundle.kind != "linear" else {}
     bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
 
     say("measuring")
     scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))
+    held_out = {name: scorer.predict(posts[:MAX_HELD_OUT]) for name, posts in real.held_out.items()}
+    test = scorer.predict(split.test)
     metrics = {
         "command": command,
         "training_minutes": round((time.monotonic() - started) / 60, 1),
@@ -177,47 +192,62 @@ def finish(
         "n_posts": {name: len(split.part(name)) for name in ("train", "validation", "test")},
         "n_groups": {name: len({group_of(p) for p in split.part(name)}) for name in ("train", "validation", "test")},
         "validation": measure(scorer, split.validation),
-        "test": measure(scorer, split.test),
-        "operating_points": {name: measure_point(bundle, name, split.test, real) for name in get_args(OperatingPoint)},
-        "background": measure_background(scorer, real),
+        "test": measure(scorer, split.test, test),
+        "operating_points": {name: measure_point(bundle, name, split.test, test, held_out) for name in get_args(OperatingPoint)},
+        "background": measure_background(bundle, real, held_out),
         "linear_part": bundle.metrics.get("linear_part"),
-        "screen": screen | measure_screen(bundle, {"test": split.test, **real.held_out}) if screen else None,
+        "screen": screen | measure_screen(bundle, {"test": test, **held_out}) if screen else None,
     }
     bundle = dataclasses.replace(bundle, metrics=metrics)
     return dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
 
 
-def calibrate_screen(bundle: ModelBundle, posts: Sequence[Post], probabilities: FloatArray) -> tuple[ModelBundle, dict[str, Any]]:
-    """Set the threshold of a bundle's screen, if it has one and posts are enough; and what they say of it.
-
-    Args:
-        posts: neither trained on nor measured on; `probabilities` (n_posts, n_labels) are the whole model's.
-    """
+def read_by_screen(bundle: ModelBundle, posts: Sequence[Post]) -> FloatArray | None:
+    """The screen's logit of each post, shape (n_posts,); None for a bundle without a screen."""
     part = bundle.linear_part()
     if part is None or "screen.bias" not in part:
-        return bundle, {}
+        return None
     texts = [latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts]
+    found: FloatArray = LinearModel(part).outputs(texts)["screen"][:, 0]
+    return found
+
+
+def calibrate_screen(bundle: ModelBundle, screen_logits: FloatArray, probabilities: FloatArray) -> tuple[ModelBundle, dict[str, Any]]:
+    """Set the threshold of a bundle's screen, if posts are enough; and what they say of it.
+
+    Args:
+        screen_logits: shape (n_posts,), of annotated posts neither trained on nor measured on. Not of real ones: what is flagged among
+            these is mostly a false alarm, and the screen may drop it.
+        probabilities: the whole model's, shape (n_posts, n_labels).
+    """
     flagged = np.asarray((probabilities >= np.array(bundle.calibration.thresholds)).any(axis=1))
-    chosen = choose_threshold(LinearModel(part).outputs(texts)["screen"][:, 0], flagged)
+    chosen = choose_threshold(screen_logits, flagged)
     if chosen is None:
         return bundle, {}
     threshold, figures = chosen
     return dataclasses.replace(bundle, calibration=dataclasses.replace(bundle.calibration, screen_threshold=threshold)), dict(figures)
 
 
-def measure_screen(bundle: ModelBundle, sets: Mapping[str, Sequence[Post]]) -> dict[str, Any]:
-    """How many posts of each set the whole model flags, how many of these the screen drops, and how many it lets through in all."""
-    whole, screened = (Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False, screen=on)) for on in (False, True))
+def _passes(bundle: ModelBundle, posts: Sequence[Post]) -> npt.NDArray[np.bool_]:
+    logits, threshold = read_by_screen(bundle, posts), bundle.calibration.screen_threshold
+    return np.ones(len(posts), dtype=np.bool_) if logits is None or threshold is None else logits >= threshold
+
+
+def measure_screen(bundle: ModelBundle, sets: Mapping[str, Sequence[Prediction]]) -> dict[str, Any]:
+    """How many posts of each set the whole model flags, how many of these the screen drops, and how many it lets through in all.
+
+    Args:
+        sets: what the whole model predicts of them, not screened.
+    """
     found = {}
-    for name, posts in sets.items():
-        sample = posts[:MAX_HELD_OUT]
-        flagged = [bool(p.labels) for p in whole.predict(sample)]
-        dropped = [p.screened for p in screened.predict(sample)]
+    for name, predictions in sets.items():
+        passed = _passes(bundle, [p.post for p in predictions])
+        flagged = np.array([bool(p.labels) for p in predictions], dtype=np.bool_)
         found[name] = {
-            "n_posts": len(sample),
-            "n_passed": dropped.count(False),
-            "n_flagged": sum(flagged),
-            "n_missed": sum(f and d for f, d in zip(flagged, dropped, strict=True)),
+            "n_posts": len(predictions),
+            "n_passed": int(passed.sum()),
+            "n_flagged": int(flagged.sum()),
+            "n_missed": int((flagged & ~passed).sum()),
         }
     return {"sets": found}
 
@@ -396,44 +426,68 @@ def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: Float
     return result
 
 
-def measure_background(scorer: Scorer, real: Background) -> dict[str, object]:
-    """False alarms on real posts of sources not trained on: what is flagged there, counted as if none carried a narrative."""
+def measure_background(bundle: ModelBundle, real: Background, sets: Mapping[str, Sequence[Prediction]]) -> dict[str, object]:
+    """False alarms on real posts of sources not trained on: what is flagged there, counted as if none carried a narrative.
+
+    Args:
+        sets: what the whole model predicts of `real.held_out`, by file.
+    """
     held_out: dict[str, object] = {}
-    for name, posts in real.held_out.items():
-        flagged = [p for p in scorer.predict(posts[:MAX_HELD_OUT]) if p.labels]
+    for name, predictions in sets.items():
+        flagged = [p for p in predictions if p.labels]
         held_out[name] = {
             "sha256": real.digests[name],
-            "n_posts": min(len(posts), MAX_HELD_OUT),
+            "n_posts": len(predictions),
             "n_flagged": len(flagged),
+            "n_flagged_screened": int(_passes(bundle, [p.post for p in flagged]).sum()),
             "n_endorses": sum(p.stance == "endorses" for p in flagged),
-            "by_label": {i: n for i in scorer.labels if (n := sum(i in p.labels for p in flagged))},
+            "by_label": {i: n for i in bundle.labels if (n := sum(i in p.labels for p in flagged))},
         }
     return {"n_train": len(real.train), "n_validation": len(real.validation), "held_out": held_out}
 
 
-def measure_point(bundle: ModelBundle, name: OperatingPoint, posts: Sequence[Post], real: Background) -> dict[str, object]:
-    """Micro-averaged precision and recall of an operating point on annotated posts, and how much of held-out real posts it flags."""
-    scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False, operating_point=name))
-    predictions = scorer.predict(posts)
-    pairs = [(set(p.labels), set(post.labels or ())) for p, post in zip(predictions, posts, strict=True)]
-    n_right, n_flagged, n_true = sum(len(a & b) for a, b in pairs), sum(len(a) for a, _ in pairs), sum(len(b) for _, b in pairs)
-    sample = [post for posts_ in real.held_out.values() for post in posts_[: MAX_HELD_OUT // 3]]
+def measure_point(
+    bundle: ModelBundle,
+    name: OperatingPoint,
+    posts: Sequence[Post],
+    predictions: Sequence[Prediction],
+    held_out: Mapping[str, Sequence[Prediction]],
+) -> dict[str, object]:
+    """Micro-averaged precision and recall of an operating point on annotated posts, and how much of held-out real posts it flags, as
+    `narratives score` does: screened, but for `high_recall`."""
+    thresholds = np.array(bundle.calibration.at(name), dtype=np.float32)
+    flags = _probabilities(bundle, predictions) >= thresholds
+    targets = label_targets(posts, bundle.taxonomy)
+    n_right, n_flagged, n_true = int((flags & targets).sum()), int(flags.sum()), int(targets.sum())
+    real = [prediction for predictions_ in held_out.values() for prediction in predictions_]
+    alarms = (_probabilities(bundle, real) >= thresholds).any(axis=1)
+    if name != "high_recall":
+        alarms &= _passes(bundle, [p.post for p in real])
     return {
         "precision": n_right / n_flagged if n_flagged else None,
         "recall": n_right / n_true if n_true else None,
-        "real_flagged_share": sum(bool(p.labels) for p in scorer.predict(sample)) / len(sample) if sample else None,
-        "n_real": len(sample),
+        "real_flagged_share": float(alarms.mean()) if real else None,
+        "n_real": len(real),
     }
 
 
-def measure(scorer: Scorer, posts: Sequence[Post]) -> dict[str, object]:
-    """Every figure of `metrics.evaluate` for these annotated posts, read exactly as a user's would be."""
-    predictions = scorer.predict(posts)
+def _probabilities(bundle: ModelBundle, predictions: Sequence[Prediction]) -> FloatArray:
+    rows = [[p.probabilities[i] for i in bundle.labels] for p in predictions]
+    return np.array(rows, dtype=np.float32).reshape(-1, len(bundle.labels))
+
+
+def measure(scorer: Scorer, posts: Sequence[Post], predictions: Sequence[Prediction] | None = None) -> dict[str, object]:
+    """Every figure of `metrics.evaluate` for these annotated posts, read exactly as a user's would be.
+
+    Args:
+        predictions: of these posts, by this scorer, if they are at hand.
+    """
+    predictions = scorer.predict(posts) if predictions is None else predictions
     taxonomy = scorer.taxonomy
     return evaluate(
         label_ids=taxonomy.ids,
         targets=label_targets(posts, taxonomy),
-        probabilities=np.array([[p.probabilities[i] for i in taxonomy.ids] for p in predictions], dtype=np.float32),
+        probabilities=_probabilities(scorer.bundle, predictions),
         thresholds=scorer.bundle.calibration.at(scorer.config.operating_point),
         stance_targets=stance_targets(posts),
         stance_predictions=np.array([int(np.argmax([p.stance_probabilities[s] for s in STANCES])) for p in predictions], dtype=np.int64),

@@ -88,7 +88,8 @@ def test_too_few_flagged_posts_make_no_screen() -> None:
 
 
 def test_dropped_posts_are_counted(screened_bundle: ModelBundle, posts: list[Post]) -> None:
-    figures = measure_screen(screened_bundle, {"all": [*posts, *ORDINARY]})["sets"]["all"]
+    predictions = Scorer.from_bundle(screened_bundle).predict([*posts, *ORDINARY])
+    figures = measure_screen(screened_bundle, {"all": predictions})["sets"]["all"]
     assert figures["n_posts"] == len(posts) + len(ORDINARY)
     assert figures["n_passed"] < len(posts) + 1
     assert figures["n_flagged"] > 0
