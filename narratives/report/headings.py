@@ -1,0 +1,62 @@
+"""The page's headings in three languages. Running text and tables are in English; names and definitions of labels follow `--language`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+HEADINGS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "lang": "en",
+        "title": "Narrative report",
+        "brief": "In brief",
+        "summary": "What was found",
+        "amplification": "Amplification",
+        "narratives": "Narrative by narrative",
+        "first": "First posters",
+        "examples": "Representative posts",
+        "network": "Who amplifies whom",
+        "synchronous": "Synchronous posting",
+        "fastest": "Fastest to pass on",
+        "clusters": "Texts that were repeated",
+        "compare": "Two periods",
+        "unread": "What was not readable",
+        "method": "Method, and what the numbers cannot say",
+        "bursts": "Bursts",
+    },
+    "ru": {
+        "lang": "ru",
+        "title": "Отчёт о нарративах",
+        "brief": "Коротко",
+        "summary": "Что найдено",
+        "amplification": "Распространение",
+        "narratives": "По нарративам",
+        "first": "Кто написал первым",
+        "examples": "Показательные посты",
+        "network": "Кто кого усиливает",
+        "synchronous": "Синхронные публикации",
+        "fastest": "Кто подхватывает быстрее",
+        "clusters": "Повторявшиеся тексты",
+        "compare": "Два периода",
+        "unread": "Что не удалось прочитать",
+        "method": "Метод и чего числа не говорят",
+        "bursts": "Всплески",
+    },
+    "kk": {
+        "lang": "kk",
+        "title": "Нарративтер туралы есеп",
+        "brief": "Қысқаша",
+        "summary": "Не табылды",
+        "amplification": "Таралуы",
+        "narratives": "Әр нарратив бойынша",
+        "first": "Кім бірінші жазды",
+        "examples": "Үлгі жазбалар",
+        "network": "Кім кімді таратады",
+        "synchronous": "Бір мезгілде жариялау",
+        "fastest": "Тез ілестіргендер",
+        "clusters": "Қайталанған мәтіндер",
+        "compare": "Екі кезең",
+        "unread": "Оқылмағаны",
+        "method": "Әдіс және сандар айта алмайтын нәрсе",
+        "bursts": "Күрт өсулер",
+    },
+}
