@@ -83,7 +83,8 @@ class BurstTime:
 
 @dataclass(frozen=True, slots=True)
 class Narrative:
-    """All numbers of one label. `n_forwards` counts posts that are forwards; `n_copies` posts whose text an earlier one had."""
+    """All numbers of one label. `views` are those of posts that spread it, `views_of_all` of denials too. `n_forwards` counts
+    posts that are forwards; `n_copies` posts whose text an earlier one had."""
 
     label: str
     n_posts: int
@@ -91,11 +92,11 @@ class Narrative:
     n_forwards: int
     n_copies: int
     views: Views
+    views_of_all: Views
     cells: tuple[Cell, ...]
     bins: tuple[Bin, ...]
     channels: tuple[ChannelShare, ...]
     bursts: tuple[BurstTime, ...]
-    first_refuting: Flagged | None
 
     @property
     def all_languages(self) -> Cell:
@@ -162,11 +163,11 @@ def measure(dump: Dump, label: str, rates: ErrorRates | None) -> Narrative:
         n_forwards=sum(post.is_forward for post in posts),
         n_copies=len(posts) - len({post.cluster for post in posts}),
         views=count_views(post for post in posts if post.spreads),
+        views_of_all=count_views(posts),
         cells=_cells(dump, posts, rates),
         bins=bins,
         channels=_channels(posts),
         bursts=tuple(BurstTime(bins[b.start].start, bins[b.stop - 1].start + bin_width(dump), b) for b in bursts),
-        first_refuting=next((post for post in posts if post.stance == "refutes" and post.at is not None), None),
     )
 
 

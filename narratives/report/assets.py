@@ -132,6 +132,10 @@ def _tables(report: Report) -> dict[str, tuple[Sequence[str], Iterable[Sequence[
                 for i, a in enumerate(s.first, start=1)
             ],
         ),
+        "denials": (
+            ("label", "channel", "at", "probability", "forward", "views"),
+            [(s.narrative.label, p.channel, p.at, p.stance_probability, int(p.is_forward), p.views) for s in sections for p in s.denials],
+        ),
         "bursts": (
             ("label", "start", "stop", "posts_of_label", "posts", "weight"),
             [

@@ -20,15 +20,16 @@ from narratives.report.dump import Dump, Flagged, collect, fetch
 from narratives.report.intervals import Interval, corrected, rates_of_any_label, rates_of_labels, wilson
 from narratives.report.network import CoPosting, Network, amplification_network, co_posting
 from narratives.report.rows import Row
-from narratives.report.spread import Appearance, Copies, Spreader, copies, fastest_spreaders, first_posters, representatives
+from narratives.report.spread import Appearance, Copies, Spreader, copies, denials, fastest_spreaders, first_posters, representatives
 from narratives.taxonomy import Taxonomy
 
 N_CLUSTERS = 20
+MIN_CHARTED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One narrative with everything that is shown of it."""
+    """One narrative with everything that is shown of it. `denials` are the sure ones, `n_unsure_denials` all others."""
 
     narrative: Narrative
     name: str
@@ -36,8 +37,13 @@ class Section:
     not_this: str
     posts: tuple[Flagged, ...]
     first: tuple[Appearance, ...]
+    denials: tuple[Flagged, ...]
     charts: tuple[Chart, ...]
     examples: tuple[Flagged, ...]
+
+    @property
+    def n_unsure_denials(self) -> int:
+        return self.narrative.by_stance["refutes"] - len(self.denials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Report:
     flagged: Interval
     flagged_corrected: Interval | None
     views: Views
+    views_of_all: Views
     sections: tuple[Section, ...]
     cumulative: Chart | None
     network: Network
@@ -112,6 +119,7 @@ def build(
         flagged=wilson(len(dump.flagged), dump.n_posts),
         flagged_corrected=corrected(len(dump.flagged), dump.n_posts, any_rates) if any_rates else None,
         views=count_views(post for post in dump.flagged if post.spreads),
+        views_of_all=count_views(dump.flagged),
         sections=sections,
         cumulative=charts.cumulative_views([s.narrative for s in sections], names),
         network=network,
@@ -133,7 +141,12 @@ def _section(dump: Dump, label: str, name: str, taxonomy: Taxonomy | None, rates
     posts = dump.of(label)
     narrative = measure(dump, label, rates)
     first = first_posters(posts)
-    drawn = (charts.posts_over_time(narrative, name), charts.timeline(narrative, posts, first), charts.by_channel(narrative))
+    # Two dots are no curve.
+    drawn = (
+        ()
+        if len(posts) < MIN_CHARTED
+        else (charts.posts_over_time(narrative, name), charts.timeline(narrative, posts, first), charts.by_channel(narrative))
+    )
     known = taxonomy[label] if taxonomy and label in taxonomy.ids else None
     return Section(
         narrative,
@@ -142,6 +155,7 @@ def _section(dump: Dump, label: str, name: str, taxonomy: Taxonomy | None, rates
         (known.not_this.get(language) or known.not_this.get("en") or "") if known else "",
         tuple(posts),
         tuple(first),
+        tuple(denials(posts)),
         tuple(chart for chart in drawn if chart is not None),
         tuple(representatives(posts, label)),
     )

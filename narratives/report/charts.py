@@ -98,6 +98,12 @@ def _short(name: str) -> str:
     return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 
+def _whole(top: int) -> list[int]:
+    """At most six ticks at whole numbers."""
+    step = next(s * 10**e for e in range(12) for s in (1, 2, 5) if top / (s * 10**e) <= 6)
+    return list(range(0, top + 1, step))
+
+
 def _time_axis(alt: Any, first: datetime, last: datetime) -> Any:
     days = (last - first).days
     return alt.Axis(title="UTC", format="%d %b" if days >= 2 else "%d %b %H:%M", labelOverlap=True, tickCount=min(12, max(4, days + 1)))
@@ -110,47 +116,6 @@ def posts_over_time(narrative: Narrative, title: str) -> Chart | None:
     if not any(b.n_posts for b in bins):
         return None
     width = bins[1].start - bins[0].start if len(bins) > 1 else None
-    rows = [
-        {
-            "start": _instant(b.start),
-            "stop": _instant(b.start + width) if width else _instant(b.start),
-            "stance": s,
-            "order": i,
-            "n": b.by_stance[s],
-        }
-        for b in bins
-        for i, s in enumerate(STANCES)
-        if b.by_stance[s]
-    ]
-    axis = _time_axis(alt, bins[0].start, bins[-1].start)
-    span = alt.Scale(type="utc", domain=[_instant(bins[0].start), _instant(bins[-1].start + width if width else bins[-1].start)])
-    shade = (
-        alt.Chart(_data([{"start": _instant(b.start), "stop": _instant(b.stop)} for b in narrative.bursts]))
-        .mark_rect(opacity=0.13, color="#8e6c8a")
-        .encode(x=alt.X("start:T", scale=span), x2="stop:T")
-    )
-    bars = (
-        alt.Chart(_data(rows))
-        .mark_bar(binSpacing=0.5)
-        .encode(
-            x=alt.X("start:T", scale=span, axis=axis),
-            x2="stop:T",
-            y=alt.Y("n:Q", title="posts", stack="zero", axis=alt.Axis(tickMinStep=1, format="d")),
-            color=alt.Color("stance:N", scale=alt.Scale(domain=list(STANCES), range=[STANCE_COLOURS[s] for s in STANCES])),
-            order=alt.Order("order:Q"),
-        )
-    )
-    chart = (alt.layer(shade, bars) if narrative.bursts else bars).properties(width=_WIDTH, height=190)
-    description = f"Posts over time by stance: {title}. {narrative.n_posts} posts, {len(narrative.bursts)} bursts."
-    return _chart(f"posts-{narrative.label}", "Posts over time, by stance", description, chart)
-
-
-def cumulative_views(narratives: Sequence[Narrative], names: dict[str, str]) -> Chart | None:
-    """One step line a narrative: known views of posts that spread it, added up in order of publication."""
-    alt = _altair()
-    shown = [n for n in sorted(narratives, key=lambda n: -(n.views.total or 0)) if n.views.total][: len(_SERIES)]
-    if not shown:
-        return None
     rows = [
         {"at": _instant(b.start), "narrative": names[n.label], "views": b.cumulative_views}
         for n in shown
@@ -189,7 +154,7 @@ def by_channel(narrative: Narrative, *, n: int = 12) -> Chart | None:
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             y=alt.Y("channel:N", sort=order, title=None),
-            x=alt.X("views:Q", title="known views", axis=alt.Axis(format="~s")),
+            x=alt.X("views:Q", title="known views", axis=alt.Axis(format="~s", tickCount=6)),
             color=alt.Color(
                 "kind:N", sort=["own posts", "forwards"], scale=alt.Scale(domain=["own posts", "forwards"], range=["#4f7cac", "#a9c1d9"])
             ),
@@ -222,7 +187,7 @@ def timeline(narrative: Narrative, posts: Sequence[Flagged], first: Sequence[App
     shown = [_short(c) for c in order]
     y = alt.Y("channel:N", sort=shown, title=None, scale=alt.Scale(domain=shown), axis=alt.Axis(grid=True))
     times = [p.at for p in posts if p.at is not None] + [a.at for a in first if a.channel in order]
-    x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=_time_axis(alt, min(times), max(times)))
+    x = alt.X("at:T", scale=alt.Scale(type="utc", padding=14), axis=_time_axis(alt, min(times), max(times)))
     colour = alt.Color("stance:N", scale=alt.Scale(domain=list(STANCES), range=[STANCE_COLOURS[s] for s in STANCES]))
     size = alt.Size("views:Q", scale=alt.Scale(range=[28, 420]), legend=None)
     dots = alt.Chart(_data([r for r in rows if r["views"] is not None])).mark_circle(opacity=0.78).encode(x=x, y=y, color=colour, size=size)
@@ -256,7 +221,7 @@ def network_map(network: Network) -> Chart | None:
             "x": places[n.channel][0],
             "y": places[n.channel][1],
             "channel": _short(n.channel),
-            "rank": n.pagerank,
+            "rank": n.n_amplified_by,
             "kind": "in the dump" if n.n_posts else "seen only in forwards and links",
         }
         for n in nodes

@@ -39,6 +39,7 @@ class Flagged:
     language: str
     labels: tuple[str, ...]
     stance: Stance | None
+    stance_probability: float | None
     probabilities: dict[str, float]
     links: tuple[str, ...]
     mentions: tuple[str, ...]
@@ -161,7 +162,7 @@ def _count(dump: Dump, row: Row, usernames: dict[str, str]) -> None:
         dump.flagged.append(
             Flagged(
                 row.number, row.id, channel, row.published_at, row.url, row.views, row.forwards, row.forwarded_from, row.forwarded_at,
-                row.language or "unknown", row.labels, row.stance,
+                row.language or "unknown", row.labels, row.stance, row.stance_probability,
                 {label: row.probabilities[label] for label in row.labels if label in row.probabilities}, links, mentions,
             )
         )  # fmt: skip

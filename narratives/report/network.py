@@ -19,6 +19,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from narratives.errors import MissingDependency
 from narratives.report.dump import NOT_NAMED, Flagged, by_time
 
@@ -59,7 +62,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Nodes most central first, edges heaviest first. `n_not_named` posts amplify a person, or a source that they do not name."""
+    """Nodes most amplified first, edges heaviest first. `n_not_named` posts amplify a person, or a source that they do not name."""
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
@@ -131,11 +134,14 @@ def _nodes(edges: Sequence[Edge], own: Counter[str]) -> list[Node]:
         Node(c, own[c], int(graph.in_degree(c, weight="weight")), int(graph.out_degree(c, weight="weight")), rank[c], between[c])
         for c in graph
     ]
-    return sorted(nodes, key=lambda node: (-node.pagerank, node.channel))
+    return sorted(nodes, key=lambda node: (-node.n_amplified_by, -node.pagerank, node.channel))
 
 
 def layout(network: Network, *, n_nodes: int = 40) -> tuple[dict[str, tuple[float, float]], list[Edge]]:
-    """Places in [-1, 1]² for the most central nodes that hang together, and the edges between them; the same every time."""
+    """Places in [-1, 1]² for the most amplified nodes that are tied to another of them, and the edges between; the same every time.
+
+    By Kamada and Kawai (Information Processing Letters 31:7, 1989), then pushed apart until names beside nodes are readable.
+    """
     shown = {node.channel for node in network.nodes[:n_nodes]}
     edges = [e for e in network.edges if e.source in shown and e.target in shown]
     if not edges:
@@ -143,8 +149,28 @@ def layout(network: Network, *, n_nodes: int = 40) -> tuple[dict[str, tuple[floa
     graph = _graph(edges)
     import networkx as nx
 
-    places = nx.spring_layout(graph.to_undirected(), seed=13, k=1.4 / len(graph) ** 0.5, iterations=300, weight=None)
-    return {channel: (float(x), float(y)) for channel, (x, y) in places.items()}, edges
+    undirected = graph.to_undirected()
+    lengths = dict(nx.all_pairs_shortest_path_length(undirected))
+    far = max(max(row.values()) for row in lengths.values()) + 1
+    distances = {a: {b: lengths[a].get(b, far) for b in undirected} for a in undirected}
+    places = np.array(list(nx.kamada_kawai_layout(undirected, dist=distances, weight=None).values()))
+    return dict(zip(undirected, _apart(places), strict=True)), edges
+
+
+def _apart(places: npt.NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Fill the square, and push pairs apart that are nearer than a name is wide and a line high."""
+    room = np.array([0.36, 0.17]) if len(places) <= 25 else np.array([0.24, 0.1])
+    for _ in range(200):
+        spread = np.maximum(np.ptp(places, axis=0), 1e-9)
+        places = 2 * (places - places.min(axis=0)) / spread - 1
+        gaps = (places[:, None, :] - places[None, :, :]) / room
+        distance = np.sqrt((gaps**2).sum(axis=2)) + np.eye(len(places)) * 9
+        close = np.maximum(0, 1 - distance)
+        if not close.any():
+            break
+        push = (gaps / np.maximum(distance, 1e-6)[:, :, None] * close[:, :, None]).sum(axis=1)
+        places = places + 0.25 * push * room
+    return [(float(x), float(y)) for x, y in places]
 
 
 def co_posting(posts: Iterable[Flagged], *, window: timedelta = WINDOW, at_least: int = 2) -> list[CoPosting]:

@@ -101,7 +101,7 @@ def views(value: Views) -> str:
     """The sum, and of how many posts it is not known."""
     if value.total is None:
         return UNKNOWN
-    return number(value.total) + (f" (of {number(value.n_unknown)} posts unknown)" if value.n_unknown else "")
+    return number(value.total) + (f" (unknown for {number(value.n_unknown)} more)" if value.n_unknown else "")
 
 
 def shown_name(channel: str | None) -> str:

@@ -22,7 +22,8 @@ _PREFIX = "p_"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One scored post. `number` counts rows from 0; `probabilities` are those of labels (not of stances), empty where screened."""
+    """One scored post. `number` counts rows from 0; `probabilities` are those of labels (not of stances), empty where screened;
+    `stance_probability` is that of its own stance."""
 
     number: int
     id: str
@@ -37,6 +38,7 @@ class Row:
     language: str | None
     labels: tuple[str, ...]
     stance: Stance | None
+    stance_probability: float | None
     probabilities: Mapping[str, float]
     evidence: tuple[Evidence, ...]
     truncated: bool
@@ -156,6 +158,7 @@ def _row(record: Mapping[str, object], path: Path, number: int) -> Row:
             language=words("language"),
             labels=parse_labels(record.get("labels") or ()),
             stance=stance if stance in STANCES else None,
+            stance_probability=float(str(record[_PREFIX + str(stance)])) if record.get(_PREFIX + str(stance)) is not None else None,
             probabilities={i: float(str(record[_PREFIX + i])) for i in label_ids(record) if record[_PREFIX + i] is not None},
             evidence=_evidence(record.get("evidence")),
             truncated=str(record.get("truncated")).lower() == "true",

@@ -72,6 +72,27 @@ def first_posters(posts: Iterable[Flagged]) -> list[Appearance]:
     return sorted(found, key=lambda a: (a.at, a.post.number))
 
 
+SURE_DENIAL = 0.8
+"""A denial counts as sure from this probability of its stance on."""
+
+
+def denials(posts: Iterable[Flagged]) -> list[Flagged]:
+    """Posts that deny, earliest first, without those that are likelier the model's error than a denial.
+
+    The model takes one endorsement in ten for a denial or the like, and the earliest of many posts is an error sooner than any other. So a
+    denial must be sure (`SURE_DENIAL`), and its channel must not have spread the narrative before: who says it on Monday rarely
+    is the first to deny it on Tuesday. A channel that does change its mind is left out, and counted in `Section.n_unsure_denials`.
+    """
+    spread: set[str | None] = set()
+    found = []
+    for post in sorted(posts, key=by_time):
+        if post.spreads:
+            spread.add(post.channel)
+        elif post.at is not None and post.channel not in spread and (post.stance_probability or 0) >= SURE_DENIAL:
+            found.append(post)
+    return found
+
+
 def _shown(channel: str) -> str:
     return "(not named)" if channel in NOT_NAMED else channel
 
