@@ -116,6 +116,44 @@ def posts_over_time(narrative: Narrative, title: str) -> Chart | None:
     if not any(b.n_posts for b in bins):
         return None
     width = bins[1].start - bins[0].start if len(bins) > 1 else None
+    rows: list[dict[str, object]] = []
+    for b in bins:
+        below = 0
+        for stance in STANCES:
+            if n := b.by_stance[stance]:
+                stop = b.start + width if width else b.start
+                rows.append({"start": _instant(b.start), "stop": _instant(stop), "stance": stance, "low": below, "high": below + n})
+                below += n
+    top = max(b.n_posts for b in bins)
+    axis = _time_axis(alt, bins[0].start, bins[-1].start)
+    span = alt.Scale(type="utc", domain=[_instant(bins[0].start), _instant(bins[-1].start + width if width else bins[-1].start)])
+    shade = (
+        alt.Chart(_data([{"start": _instant(b.start), "stop": _instant(b.stop)} for b in narrative.bursts]))
+        .mark_rect(opacity=0.13, color="#8e6c8a")
+        .encode(x=alt.X("start:T", scale=span), x2="stop:T")
+    )
+    bars = (
+        alt.Chart(_data(rows))
+        .mark_rect(xOffset=0.4, x2Offset=-0.4)
+        .encode(
+            x=alt.X("start:T", scale=span, axis=axis),
+            x2="stop:T",
+            y=alt.Y("low:Q", title="posts", scale=alt.Scale(domain=[0, top]), axis=alt.Axis(values=_whole(top), format="d")),
+            y2="high:Q",
+            color=alt.Color("stance:N", scale=alt.Scale(domain=list(STANCES), range=[STANCE_COLOURS[s] for s in STANCES])),
+        )
+    )
+    chart = (alt.layer(shade, bars) if narrative.bursts else bars).properties(width=_WIDTH, height=190)
+    description = f"Posts over time by stance: {title}. {narrative.n_posts} posts, {len(narrative.bursts)} bursts."
+    return _chart(f"posts-{narrative.label}", "Posts over time, by stance", description, chart)
+
+
+def cumulative_views(narratives: Sequence[Narrative], names: dict[str, str]) -> Chart | None:
+    """One step line a narrative: known views of posts that spread it, added up in order of publication."""
+    alt = _altair()
+    shown = [n for n in sorted(narratives, key=lambda n: -(n.views.total or 0)) if n.views.total][: len(_SERIES)]
+    if not shown:
+        return None
     rows = [
         {"at": _instant(b.start), "narrative": names[n.label], "views": b.cumulative_views}
         for n in shown
