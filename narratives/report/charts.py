@@ -300,7 +300,7 @@ def network_map(network: Network) -> Chart | None:
         )
     )
     label = alt.Chart(_data(circles)).mark_text(dy=-17, fontSize=12, fontWeight=500).encode(x=x, y=y, text="channel:N")
-    chart = alt.layer(line, head, circle, label).resolve_scale(size="independent").properties(width=_WIDTH, height=540)
+    chart = alt.layer(line, head, circle, label).resolve_scale(size="independent").properties(width=_WIDTH, height=470)
     return _chart("network", "Who amplifies whom", f"Network of {len(nodes)} channels and {len(edges)} ties.", chart)
 
 
