@@ -155,7 +155,7 @@ def _section(dump: Dump, label: str, name: str, taxonomy: Taxonomy | None, rates
         (known.not_this.get(language) or known.not_this.get("en") or "") if known else "",
         tuple(posts),
         tuple(first),
-        tuple(denials(posts)),
+        tuple(denials(label, dump.flagged)),
         tuple(chart for chart in drawn if chart is not None),
         tuple(representatives(posts, label)),
     )

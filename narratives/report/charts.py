@@ -151,7 +151,7 @@ def posts_over_time(narrative: Narrative, title: str) -> Chart | None:
 def cumulative_views(narratives: Sequence[Narrative], names: dict[str, str]) -> Chart | None:
     """One step line a narrative: known views of posts that spread it, added up in order of publication."""
     alt = _altair()
-    shown = [n for n in sorted(narratives, key=lambda n: -(n.views.total or 0)) if n.views.total][: len(_SERIES)]
+    shown = [n for n in sorted(narratives, key=lambda n: -(n.views.total or 0)) if n.views.total and n.bins][: len(_SERIES)]
     if not shown:
         return None
     rows = [

@@ -44,15 +44,15 @@ class Appearance:
     views: int | None
 
 
-def first_posters(posts: Iterable[Flagged]) -> list[Appearance]:
-    """The first appearance in each channel, earliest first, of posts that spread (denials do not count).
+def first_posters(posts: Iterable[Flagged], *, denials_too: bool = False) -> list[Appearance]:
+    """The first appearance in each channel, earliest first, of posts that spread; of denials too if wanted.
 
     People, and sources that a forward does not name, are one entry `(not named)` each time they would be first.
     """
     own: dict[str, Flagged] = {}
     stated: dict[str, list[tuple[datetime, bool, Flagged]]] = defaultdict(list)
     for post in sorted(posts, key=by_time):
-        if not post.spreads or post.at is None:
+        if post.at is None or not (post.spreads or denials_too):
             continue
         if post.channel is not None:
             own.setdefault(_shown(post.channel), post)
@@ -76,19 +76,29 @@ SURE_DENIAL = 0.8
 """A denial counts as sure from this probability of its stance on."""
 
 
-def denials(posts: Iterable[Flagged]) -> list[Flagged]:
-    """Posts that deny, earliest first, without those that are likelier the model's error than a denial.
+def denials(label: str, flagged: Iterable[Flagged]) -> list[Flagged]:
+    """Posts that deny a narrative, earliest first, without those that are likelier the model's error than a denial.
 
-    The model takes one endorsement in ten for a denial or the like, and the earliest of many posts is an error sooner than any other. So a
-    denial must be sure (`SURE_DENIAL`), and its channel must not have spread the narrative before: who says it on Monday rarely
-    is the first to deny it on Tuesday. A channel that does change its mind is left out, and counted in `Section.n_unsure_denials`.
+    The model takes some mocking or formal endorsements for denials, and the earliest of many posts is an error sooner than any
+    other. So a denial must be sure (`SURE_DENIAL`), must not stand before the narrative's first known appearance, and its
+    channel must not have spread this or any other narrative before: who says it on Monday is rarely the first to deny it on
+    Tuesday. A channel that does change its mind is left out too.
+
+    Args:
+        flagged: all flagged posts of the dump, of every label.
     """
+    ordered = sorted(flagged, key=by_time)
+    first = next(iter(first_posters(post for post in ordered if label in post.labels)), None)
     spread: set[str | None] = set()
     found = []
-    for post in sorted(posts, key=by_time):
+    for post in ordered:
+        if post.at is None:
+            continue
         if post.spreads:
             spread.add(post.channel)
-        elif post.at is not None and post.channel not in spread and (post.stance_probability or 0) >= SURE_DENIAL:
+            continue
+        is_sure = post.channel not in spread and (post.stance_probability or 0) >= SURE_DENIAL
+        if label in post.labels and is_sure and (first is None or post.at > first.at):
             found.append(post)
     return found
 
@@ -126,7 +136,7 @@ def copies(dump: Dump, *, at_least: int = 2) -> list[Copies]:
         Copies(
             cluster,
             tuple(posts),
-            tuple(first_posters(posts)),
+            tuple(first_posters(posts, denials_too=True)),
             count_views(posts),
             max(posts, key=lambda p: (p.views if p.views is not None else -1, -p.number)),
             dump.unflagged_copies[cluster],

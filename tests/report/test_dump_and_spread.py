@@ -83,9 +83,22 @@ def test_only_sure_denials_of_channels_that_did_not_spread_count(write: Write) -
             said("дождь же", "ministry", at(4), "rain"),
         ]
     )
-    posts = collect(path).of("rain")
-    assert [p.channel for p in denials(posts)] == ["ministry"]
-    assert [a.channel for a in first_posters(posts)] == ["gossip", "ministry"]
+    dump = collect(path)
+    assert [p.channel for p in denials("rain", dump.flagged)] == ["ministry"]
+    assert [a.channel for a in first_posters(dump.of("rain"))] == ["gossip", "ministry"]
+
+
+def test_a_channel_that_spreads_another_story_is_no_sure_denier_and_none_denies_before_the_first_post(write: Write) -> None:
+    path = write(
+        [
+            said("нет никакого снега", "early", at(0), "snow", stance="refutes", sure=0.99),
+            said("дождь " * 3, "gossip", at(1), "rain"),
+            said("снег " * 3, "other", at(2), "snow"),
+            said("нет снега", "gossip", at(3), "snow", stance="refutes", sure=0.99),
+            said("снега нет", "ministry", at(4), "snow", stance="refutes", sure=0.99),
+        ]
+    )
+    assert [p.channel for p in denials("snow", collect(path).flagged)] == ["ministry"]
 
 
 def test_copies_know_their_first_their_most_seen_and_what_was_not_flagged(write: Write) -> None:
