@@ -23,7 +23,7 @@ MAX_BINS = 240
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Sums of known views; `n_unknown` posts have none stated. `total` is None where no post states any."""
+    """Sums of known views; `n_unknown` posts have none stated. `total` is None where there are posts and none states any."""
 
     own: int
     of_forwards: int
@@ -32,7 +32,7 @@ class Views:
 
     @property
     def total(self) -> int | None:
-        return self.own + self.of_forwards if self.n_known else None
+        return self.own + self.of_forwards if self.n_known or not self.n_unknown else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ def share(value: float) -> str:
     percent = 100 * value
     if math.isnan(percent):
         return "–"
-    return f"{percent:.0f}%" if abs(percent) >= 20 else f"{percent:.1f}%" if abs(percent) >= 0.1 or percent == 0 else f"{percent:.2g}%"
+    digits = f"{percent:.0f}" if abs(percent) >= 20 else f"{percent:.1f}" if abs(percent) >= 0.1 or percent == 0 else f"{percent:.2g}"
+    return digits.replace("-", "\u2212", 1) + "%" if abs(percent) >= 0.001 else "0.0%"
 
 
 def between(interval: Interval | None, *, of: int | None = None) -> str:

@@ -185,7 +185,7 @@ def test_numbers_are_written_for_readers() -> None:
     from datetime import timedelta
 
     assert (number(None), number(0), number(1234567)) == ("unknown", "0", "1\u202f234\u202f567")
-    assert [share(v) for v in (0, 0.0004, 0.012, 0.5, float("nan"))] == ["0.0%", "0.04%", "1.2%", "50%", "–"]
+    assert [share(v) for v in (0, 0.0004, 0.012, 0.5, -0.02, float("nan"))] == ["0.0%", "0.04%", "1.2%", "50%", "\u22122.0%", "–"]
     assert [wait(timedelta(seconds=s)) for s in (42, 1000, 19_200, 7200, 273_600, 172_800)] == [
         "42 s",
         "17 min",
