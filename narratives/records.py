@@ -28,6 +28,7 @@ class Post:
 
     `published_at` carries a time zone (UTC where the source gave an instant). `views` and `forwards` are counts at the
     time of the export. `labels` is `None` where nobody annotated the post and an empty tuple where somebody found nothing.
+    `forwarded_at` is when the original of a forward appeared, as the forward says.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Post:
     views: int | None = None
     forwards: int | None = None
     forwarded_from: str | None = None
+    forwarded_at: datetime | None = None
     language: str | None = None
     labels: tuple[str, ...] | None = None
     stance: Stance | None = None
@@ -116,7 +118,7 @@ class RejectedRecord:
 
 # The columns of every output, in this order; p_<label> and p_<stance> stand where `column_names` puts them.
 _POST_COLUMNS = (
-    "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from",
+    "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from", "forwarded_at",
 )  # fmt: skip
 
 
@@ -148,8 +150,9 @@ def to_row(prediction: Prediction, labels: Sequence[str]) -> dict[str, Cell]:
     """One output row, keys as `column_names(labels)`; `labels` and `evidence` are lists, times are UTC."""
     post = prediction.post
     row: dict[str, Cell] = {name: getattr(post, name) for name in _POST_COLUMNS}
-    if post.published_at is not None:
-        row["published_at"] = post.published_at.astimezone(UTC)
+    for name, instant in (("published_at", post.published_at), ("forwarded_at", post.forwarded_at)):
+        if instant is not None:
+            row[name] = instant.astimezone(UTC)
     row["language"] = prediction.language
     row["labels"] = list(prediction.labels)
     row["stance"] = prediction.stance

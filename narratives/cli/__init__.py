@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from narratives.cli import corpus, predict, score, train
+from narratives.cli import corpus, predict, report, score, train
 from narratives.cli.options import err
 from narratives.errors import NarrativesError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(score.score)
+app.command()(report.report)
 app.command()(predict.predict)
 app.command()(predict.labels)
 app.command()(train.train)

@@ -52,8 +52,8 @@ def _post(item: Mapping[str, object], path: Path, number: int, text_field: str, 
         found = ", ".join(f'"{name}"' for name in list(item)[:8])
         raise RecordError(path, number, text_field, f"is missing or no text; found {found}. Pass --text-column with its name.")
 
-    def soft(name: str, parse: type[int] | type[datetime]) -> int | datetime | None:
-        value = item.get(name)
+    def soft(name: str, parse: type[int] | type[datetime], holder: Mapping[str, object] = item) -> int | datetime | None:
+        value = holder.get(name)
         if value is None:
             return None
         try:
@@ -78,6 +78,7 @@ def _post(item: Mapping[str, object], path: Path, number: int, text_field: str, 
         views=cast("int | None", soft("views", int)),
         forwards=cast("int | None", soft("forwards", int)),
         forwarded_from=_source(item),
+        forwarded_at=cast("datetime | None", soft("date", datetime, _part(item, "fwd_from"))),
     )
 
 

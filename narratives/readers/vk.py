@@ -60,21 +60,26 @@ def _post(item: Mapping[str, object], path: Path, number: int, text_field: str, 
             text = original["text"]
     owner, post_id = item.get("owner_id"), item.get("id")
     is_community = isinstance(owner, int) and owner < 0
-    published_at: datetime | None = None
-    if (stamp := item.get("date")) is not None:
+
+    def instant(holder: Mapping[str, object], name: str) -> datetime | None:
+        if (stamp := holder.get("date")) is None:
+            return None
         try:
-            published_at = parse_time(stamp).astimezone(UTC)
+            return parse_time(stamp).astimezone(UTC)
         except (ValueError, OverflowError, OSError) as error:
             reason = f"{error}; the post is kept without it"
-            notes.append(RejectedRecord(str(path), number, "date", reason, repr(stamp)[:200], post_kept=True))
+            notes.append(RejectedRecord(str(path), number, name, reason, repr(stamp)[:200], post_kept=True))
+            return None
+
     return Post(
         text=clean_surrogates(text),
         # The id of a person's wall is the person's: only a community's is kept.
         id=f"{owner}_{post_id}" if is_community else str(post_id),
         channel=f"club{-owner}" if isinstance(owner, int) and owner < 0 else (PRIVATE if owner is not None else None),
-        published_at=published_at,
+        published_at=instant(item, "date"),
         url=f"https://vk.com/wall{owner}_{post_id}" if is_community else None,
         views=_count(item, "views", path, number, notes),
         forwards=_count(item, "reposts", path, number, notes),
         forwarded_from=forwarded_from,
+        forwarded_at=instant(original, "copy_history.date") if original is not None else None,
     )

@@ -21,6 +21,7 @@ EVIDENCE = pa.list_(
 )
 _TYPES: dict[str, pa.DataType] = {
     "published_at": pa.timestamp("us", tz="UTC"),
+    "forwarded_at": pa.timestamp("us", tz="UTC"),
     "views": pa.int64(),
     "forwards": pa.int64(),
     "labels": pa.list_(pa.string()),

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,25 +21,29 @@ def posts(path: Path, **options: str) -> list[Post]:
 
 def test_4cat_csv_columns_are_understood(tmp_path: Path) -> None:
     header = "id,thread_id,chat,author,author_username,body,is_reply,views,reactions,timestamp,unix_timestamp,author_forwarded_from_name"
+    header += ",unix_timestamp_forwarded_from"
     path = write(
-        tmp_path / "4cat.csv", header + "\n5,c,kanal,Имя Фамилия,user,Текст поста,no,1200,,2023-10-06 09:12:31,1696583551,Источник\n"
+        tmp_path / "4cat.csv",
+        header + "\n5,c,kanal,Имя Фамилия,user,Текст поста,no,1200,,2023-10-06 09:12:31,1696583551,Источник,1696500000\n",
     )
     [post] = posts(path)
     assert (post.text, post.channel, post.views, post.forwarded_from) == ("Текст поста", "kanal", 1200, "Источник")
     assert post.published_at is not None
     assert post.published_at.isoformat() == "2023-10-06T09:12:31+00:00"
+    assert post.forwarded_at == datetime(2023, 10, 5, 10, 0, tzinfo=UTC)
     assert post.forwards is None
 
 
 def test_telethon_forwards_keep_channels_and_hide_people(tmp_path: Path) -> None:
     base = {"_": "Message", "peer_id": {"channel_id": 7}, "date": "2023-10-06T09:12:31+00:00", "message": "т"}
     rows = [
-        {**base, "id": 1, "fwd_from": {"from_id": {"channel_id": 99}}},
-        {**base, "id": 2, "fwd_from": {"from_id": {"user_id": 5}, "from_name": "Имя"}},
+        {**base, "id": 1, "fwd_from": {"from_id": {"channel_id": 99}, "date": "2023-10-05T10:00:00+00:00"}},
+        {**base, "id": 2, "fwd_from": {"from_id": {"user_id": 5}, "from_name": "Имя", "date": 1696500000}},
         {**base, "id": 3, "fwd_from": None, "_chat": {"username": "kanal"}},
     ]
     found = posts(write(tmp_path / "a.ndjson", "".join(json.dumps(r) + "\n" for r in rows)))
     assert [p.forwarded_from for p in found] == ["channel99", PRIVATE, None]
+    assert [p.forwarded_at for p in found] == [datetime(2023, 10, 5, 10, 0, tzinfo=UTC)] * 2 + [None]
     assert found[2].url == "https://t.me/kanal/3"
 
 
@@ -49,9 +54,10 @@ def test_a_vk_repost_without_words_counts_as_what_it_reposts(tmp_path: Path) -> 
         "from_id": 44,
         "date": 1696583551,
         "text": "",
-        "copy_history": [{"owner_id": 123, "text": "Чужой текст"}],
+        "copy_history": [{"owner_id": 123, "text": "Чужой текст", "date": 1696500000}],
     }
     [post] = posts(write(tmp_path / "wall.json", json.dumps({"count": 1, "items": [item]})))
+    assert post.forwarded_at == datetime(2023, 10, 5, 10, 0, tzinfo=UTC)
     assert (post.text, post.forwarded_from, post.url) == ("Чужой текст", PRIVATE, "https://vk.com/wall-7_1")
 
 
@@ -116,3 +122,10 @@ def test_outputs_of_a_job_can_be_read_again(tmp_path: Path) -> None:
     [post] = posts(write(tmp_path / "out.jsonl", json.dumps(row) + "\n"))
     assert post.labels == ("us_biolabs",)
     assert post.stance == "refutes"
+
+
+def test_an_unreadable_forward_date_leaves_the_post_and_a_note(tmp_path: Path) -> None:
+    row = {"_": "Message", "id": 1, "peer_id": {"channel_id": 7}, "date": 1696583551, "message": "т", "fwd_from": {"date": "вчера"}}
+    post, note = read_posts(write(tmp_path / "a.ndjson", json.dumps(row) + "\n"))
+    assert isinstance(post, Post) and post.forwarded_at is None
+    assert isinstance(note, RejectedRecord) and "'вчера' is not a time" in note.reason

@@ -19,7 +19,13 @@ LABELS = ("rain", "snow")
 PREDICTIONS = [
     Prediction(
         post=Post(
-            text="=cmd|' /C calc'!A0\nвторая строка", id="1", channel="-Канал", published_at=datetime(2023, 10, 6, tzinfo=UTC), views=3
+            text="=cmd|' /C calc'!A0\nвторая строка",
+            id="1",
+            channel="-Канал",
+            published_at=datetime(2023, 10, 6, tzinfo=UTC),
+            views=3,
+            forwarded_from="Источник",
+            forwarded_at=datetime(2023, 10, 5, 21, tzinfo=UTC),
         ),
         labels=("snow", "rain"),
         probabilities={"rain": 0.75, "snow": 0.5},
@@ -61,7 +67,8 @@ def test_every_writer_file_has_its_line_in_the_table() -> None:
 def test_columns_are_those_of_records_in_their_order(written: Path) -> None:
     assert tuple(rows_of(written)[0]) == column_names(LABELS)
     assert column_names(LABELS) == (
-        "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from", "language", "labels", "stance",
+        "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from", "forwarded_at",
+        "language", "labels", "stance",
         "p_rain", "p_snow", "p_endorses", "p_reports", "p_refutes", "evidence", "truncated", "screened", "model",
     )  # fmt: skip
     assert tuple(schema(LABELS).names) == column_names(LABELS)
@@ -72,7 +79,9 @@ def test_every_row_is_there_with_its_values(written: Path) -> None:
     assert "вторая строка" in str(first["text"])
     assert float(str(first["p_rain"])) == 0.75
     assert str(first["views"]) == "3"
+    assert str(first["forwarded_at"])[:16].replace("T", " ") == "2023-10-05 21:00"
     assert second["views"] in (None, "")
+    assert second["forwarded_at"] in (None, "")
     assert second["stance"] in (None, "")
 
 

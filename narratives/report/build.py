@@ -1,0 +1,198 @@
+"""From a scored file to its report: read -> count -> draw -> page, and tables beside it if wanted."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from narratives import bundle
+from narratives.errors import BundleError, InputError, UnknownName
+from narratives.report import charts
+from narratives.report.amplification import Narrative, Views, count_views, measure
+from narratives.report.charts import Chart
+from narratives.report.compare import Comparison, compare, parse_periods
+from narratives.report.dump import Dump, Flagged, collect, fetch
+from narratives.report.intervals import Interval, corrected, rates_of_any_label, rates_of_labels, wilson
+from narratives.report.network import CoPosting, Network, amplification_network, co_posting
+from narratives.report.rows import Row
+from narratives.report.spread import Appearance, Copies, Spreader, copies, denials, fastest_spreaders, first_posters, representatives
+from narratives.taxonomy import Taxonomy
+
+N_CLUSTERS = 20
+MIN_CHARTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One narrative with everything that is shown of it. `denials` are the sure ones, `n_unsure_denials` all others."""
+
+    narrative: Narrative
+    name: str
+    definition: str
+    not_this: str
+    posts: tuple[Flagged, ...]
+    first: tuple[Appearance, ...]
+    denials: tuple[Flagged, ...]
+    charts: tuple[Chart, ...]
+    examples: tuple[Flagged, ...]
+
+    @property
+    def n_unsure_denials(self) -> int:
+        return self.narrative.by_stance["refutes"] - len(self.denials)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the page says. `manifest` and `metrics` are empty where they were not found; `model_note` then says so."""
+
+    dump: Dump
+    made_at: datetime
+    version: str
+    flagged: Interval
+    flagged_corrected: Interval | None
+    views: Views
+    views_of_all: Views
+    sections: tuple[Section, ...]
+    cumulative: Chart | None
+    network: Network
+    network_map: Chart | None
+    co_posting: tuple[CoPosting, ...]
+    copies: tuple[Copies, ...]
+    spreaders: tuple[Spreader, ...]
+    comparison: Comparison | None
+    rows: Mapping[int, Row]
+    names: Mapping[str, str]
+    manifest: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    model_note: str
+    language: str
+
+    @property
+    def charts(self) -> list[Chart]:
+        mine = [self.cumulative, self.network_map, *(chart for section in self.sections for chart in section.charts)]
+        return [chart for chart in mine if chart is not None]
+
+
+def build(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    periods: str | None = None,
+    language: str = "en",
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Compute the report on an output of `narratives score`.
+
+    Args:
+        path: the output: Parquet, JSON lines or CSV; its manifest is looked for beside it.
+        model: the bundle that scored it, by name or folder; without it, the one that is shipped, if it is that.
+        periods: two periods to compare, as `compare.parse_periods` reads them.
+        language: of names and definitions of labels: en, ru or kk.
+
+    Raises:
+        InputError, RecordError: the file cannot be read.
+        ConfigError: the periods cannot.
+        BundleError: a model that was asked for is none, or is not the one that scored the file.
+    """
+    path = Path(path)
+    wanted = parse_periods(periods) if periods is not None else None
+    dump = collect(path, on_progress=lambda n: on_progress(f"{n:,} posts read"))
+    manifest = _manifest(path)
+    taxonomy, metrics, note = _model(dump, model, manifest)
+    names = {label: taxonomy[label].name(language) if taxonomy and label in taxonomy.ids else label for label in dump.found_labels}
+    rates = rates_of_labels(metrics)
+    on_progress(f"{len(dump.flagged):,} flagged posts: counting and drawing")
+    sections = tuple(_section(dump, label, names[label], taxonomy, rates.get(label), language) for label in dump.found_labels)
+    found = copies(dump)
+    any_rates = rates_of_any_label(metrics)
+    network = amplification_network(dump.flagged)
+    shown = {post.number for section in sections for post in section.examples} | {c.most_seen.number for c in found[:N_CLUSTERS]}
+    return Report(
+        dump=dump,
+        made_at=datetime.now(UTC),
+        version=importlib.metadata.version("narratives"),
+        flagged=wilson(len(dump.flagged), dump.n_posts),
+        flagged_corrected=corrected(len(dump.flagged), dump.n_posts, any_rates) if any_rates else None,
+        views=count_views(post for post in dump.flagged if post.spreads),
+        views_of_all=count_views(dump.flagged),
+        sections=sections,
+        cumulative=charts.cumulative_views([s.narrative for s in sections], names),
+        network=network,
+        network_map=charts.network_map(network),
+        co_posting=tuple(co_posting(dump.flagged)),
+        copies=tuple(found),
+        spreaders=tuple(fastest_spreaders(found)),
+        comparison=compare(dump, *wanted, dump.found_labels) if wanted else None,
+        rows=fetch(path, shown),
+        names=names,
+        manifest=manifest,
+        metrics=metrics,
+        model_note=note,
+        language=language,
+    )
+
+
+def _section(dump: Dump, label: str, name: str, taxonomy: Taxonomy | None, rates: Any, language: str) -> Section:
+    posts = dump.of(label)
+    narrative = measure(dump, label, rates)
+    first = first_posters(posts)
+    # Two dots are no curve.
+    drawn = (
+        ()
+        if len(posts) < MIN_CHARTED
+        else (charts.posts_over_time(narrative, name), charts.timeline(narrative, posts, first), charts.by_channel(narrative))
+    )
+    known = taxonomy[label] if taxonomy and label in taxonomy.ids else None
+    return Section(
+        narrative,
+        name,
+        known.definition(language) if known else "",
+        (known.not_this.get(language) or known.not_this.get("en") or "") if known else "",
+        tuple(posts),
+        tuple(first),
+        tuple(denials(label, dump.flagged)),
+        tuple(chart for chart in drawn if chart is not None),
+        tuple(representatives(posts, label)),
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    beside = path.with_name(f"{path.name.removesuffix(path.suffix)}.manifest.json")
+    try:
+        value = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(beside, f"is no readable manifest: {error}. Move it away to go on without it.") from error
+    if not isinstance(value, dict):
+        raise InputError(beside, "is no manifest: expected a JSON object. Move it away to go on without it.")
+    return value
+
+
+def _model(dump: Dump, asked: str | None, manifest: Mapping[str, Any]) -> tuple[Taxonomy | None, dict[str, Any], str]:
+    """The scoring model's taxonomy and metrics, and a sentence where a part of them cannot be used."""
+    ids = [name for name, _ in dump.models.most_common() if name]
+    try:
+        found = bundle.load(asked)
+    except (BundleError, UnknownName):
+        if asked is not None:
+            raise
+        return None, {}, "No bundle was found: labels have no names here and counts are not corrected for the model's errors."
+    if ids != [found.model_id]:
+        scored_by = ", ".join(ids) or "a model that the file does not name"
+        if asked is not None:
+            raise BundleError(asked, f"is {found.model_id}, but the file was scored by {scored_by}; pass that model's folder")
+        note = f"Scored by {scored_by}, whose measured errors are not at hand: counts are not corrected. Pass --model with its folder."
+        return found.taxonomy if set(found.labels) >= set(dump.found_labels) else None, {}, note
+    point = manifest.get("job", {}).get("operating_point", "balanced") if isinstance(manifest.get("job"), dict) else "balanced"
+    if point != "balanced":
+        note = (
+            f"Scored at the operating point {point}; error rates of each label are measured at “balanced” only: counts are not corrected."
+        )
+        return found.taxonomy, dict(found.metrics) | {"test": {}}, note
+    return found.taxonomy, dict(found.metrics), ""
