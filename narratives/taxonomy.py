@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -139,6 +139,46 @@ def dump(taxonomy: Taxonomy) -> str:
         if label.sources:
             lines.append(f"sources = [{', '.join(map(_quoted, label.sources))}]")
     return "\n".join(lines) + "\n"
+
+
+def template(name: str, label_ids: Sequence[str] = ()) -> str:
+    """A taxonomy to fill in, with what each key is for said beside it.
+
+    Args:
+        label_ids: labels to start with; none: two invented ones.
+
+    Raises:
+        TaxonomyError: an id has other characters than a taxonomy's ids may have.
+    """
+    blocks = []
+    for label_id in label_ids or ("first_label", "second_label"):
+        if not _ID.fullmatch(label_id) or label_id in _RESERVED:
+            raise TaxonomyError(
+                f"label id {label_id!r}; expected lower-case letters, digits and _, at most 63, letter first, and no stance's name"
+            )
+        blocks.append(_BLOCK.format(id=label_id, name=label_id.replace("_", " ")))
+    return _TEMPLATE.format(name=_quoted(name)) + "".join(blocks)
+
+
+_TEMPLATE = """# Labels: one [[label]] block each. Keep ids for ever: they become column names.
+name = {name}
+version = 1
+# single_label = true    # if a post has one label at most
+"""
+_BLOCK = """
+[[label]]
+id = "{id}"
+name = {{ en = "{name}" }}    # more languages: ru = "…", kk = "…"
+# What a post must say to carry the label, in a sentence or two, best also in the language of the posts. With few examples
+# this text is what the model knows first.
+definition = {{ en = "" }}
+# What is near to it and is something else.
+not = {{ en = "" }}
+# Invented posts that carry it.
+examples = [
+  # {{ lang = "ru", text = "…" }},
+]
+"""
 
 
 def _quoted(text: str) -> str:

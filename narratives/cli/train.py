@@ -151,44 +151,61 @@ def _train_progress() -> Iterator[Any]:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Annotated posts: a file, or a folder of *.jsonl.")] = Path("data/posts"),
+    data: Annotated[str, typer.Option(help="Annotated posts, in any form that `narratives train` reads.")] = "data/posts",
     part: Annotated[
         Literal["test", "validation", "train", "all"], typer.Option(help="Which part of the split; all: every post, for other data.")
     ] = "test",
     model: ModelOption = None,
     operating_point: OperatingPointOption = "balanced",
     backend: BackendOption = "auto",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all figures as JSON.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives[report]).")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Write the page too, beside JSON.")] = None,
+    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
+    text_column: Annotated[str | None, typer.Option(help="Column with the text, where it has an unusual name.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels, where it has an unusual name.")] = None,
     card: Annotated[
         str | None, typer.Option(metavar="NAME", help="Keep the figures in the bundle's metrics and card as those of set NAME.")
     ] = None,
 ) -> None:
-    """Measure a bundle on annotated posts, with 95% intervals."""
+    """Measure a bundle on annotated posts, with 95% intervals: a table, JSON, and a page with curves, confusions and errors worth reading."""
     from narratives.scorer import Scorer
-    from narratives.training.corpus import read_corpus, split_corpus
+    from narratives.training.evaluation import evaluate_bundle
+    from narratives.training.journeys import part_of_data
+    from narratives.training.loaders import Columns, read_annotated
     from narratives.training.metrics import Figure, summary_lines
-    from narratives.training.train import measure
 
     scorer = Scorer.from_pretrained(
         model, config=ScoreConfig(backend=backend, evidence=False, operating_point=operating_point), on_progress=say
     )
-    posts = read_corpus(data, scorer.taxonomy)
-    if part != "all":
-        config = scorer.bundle.train_config
-        posts = split_corpus(posts, scorer.taxonomy, validation_share=config.validation_share, seed=config.seed).part(part)
-    figures = measure(scorer, posts)
-    table = Table(title=f"{scorer.bundle.model_id} on {len(posts)} posts ({part})", title_justify="left")
-    for name in ("label", "n", "precision", "recall", "F1 [95%]"):
+    found = read_annotated(data, scorer.taxonomy, format=format, columns=Columns(text_column, label_column))
+    posts = part_of_data(found, scorer.bundle, part)
+    title = f"{len(posts)} posts ({part})"
+    evaluation = evaluate_bundle(scorer, posts, title=f"{title} of {data}, operating point {operating_point}")
+    figures = evaluation.figures
+    table = Table(title=f"{scorer.bundle.model_id} on {title}", title_justify="left")
+    for name in ("label", "n", "precision", "recall", "F1 [95%]", "PR-AUC"):
         table.add_column(name, justify="left" if name == "label" else "right")
-    by_label: dict[str, Any] = {**figures["by_label"], **figures["by_stance"]}  # type: ignore[dict-item]  # both are dicts
+    by_label: dict[str, Any] = {**figures["by_label"], **figures["by_stance"]}
     for name, one in by_label.items():
         cells = ["–" if one[k] is None else f"{one[k]:.2f}" for k in ("precision", "recall")]
-        table.add_row(name, str(one["n_positive"]), *cells, str(Figure(**one["f1"])) if one["f1"] else "–")
+        area = one.get("average_precision")
+        f1 = str(Figure(**one["f1"])) if one["f1"] else "–"
+        table.add_row(name, str(one["n_positive"]), *cells, f1, "–" if area is None else f"{area:.2f}")
     out.print(table)
     for line in summary_lines(figures):
         out.print(line, markup=False)
-    if output is not None:
-        output.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for path in (output, page):
+        if path is None:
+            continue
+        if path.suffix.lower() in {".html", ".htm"}:
+            from narratives.training.evaluation_page import page as page_of
+
+            path.write_text(page_of(evaluation), encoding="utf-8")
+        else:
+            path.write_text(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        out.print(f"written   {path}", markup=False)
     if card is not None:
         from narratives.training.card import add_to_card
 

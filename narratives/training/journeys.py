@@ -6,11 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from narratives import taxonomy as taxonomies
+from narratives.bundle import ModelBundle
 from narratives.config import TrainConfig
 from narratives.encoders.bundled import NAME
+from narratives.errors import ConfigError
+from narratives.records import Post
 from narratives.taxonomy import Taxonomy
-from narratives.training.corpus import is_test_group
+from narratives.training.corpus import is_test_group, split_corpus
 from narratives.training.loaders import Annotated
+from narratives.training.newlabels import split_posts
 
 MIN_CORPUS = 1000
 """Posts with groups from which on validation and test parts of their own are worth their posts."""
@@ -35,3 +39,24 @@ def is_corpus(found: Annotated, taxonomy: Taxonomy, config: TrainConfig, *, has_
         return True
     groups = {post.group for post in found.posts if post.group}
     return len(found.posts) >= MIN_CORPUS and len(groups) > 20 and any(map(is_test_group, groups))
+
+
+def part_of_data(found: Annotated, bundle: ModelBundle, part: str) -> list[Post]:
+    """The posts of a part of the split: the one the data came with, else the one the bundle was trained with; "all": every post.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    if part == "all":
+        return found.posts
+    if any(found.parts):
+        posts = [p for p, named in zip(found.posts, found.parts, strict=True) if named == part]
+    elif "new_labels" in bundle.metrics:
+        train, test = split_posts(found.posts, found.parts)
+        posts = test if part == "test" else train if part == "train" else []
+    else:
+        config = bundle.train_config
+        posts = split_corpus(found.posts, bundle.taxonomy, validation_share=config.validation_share, seed=config.seed).part(part)
+    if not posts:
+        raise ConfigError(f"these {len(found.posts)} posts have no {part} part; pass --part all to take every post, if none was trained on")
+    return posts
