@@ -116,7 +116,8 @@ def check_labels(
     text_column: _TextColumn = None,
     label_column: _LabelColumn = None,
 ) -> None:
-    """Look for likely label errors, near-duplicates labelled otherwise, and posts on both sides of a split. Each is a post to read again."""
+    """Look for likely label errors, near-duplicates labelled otherwise, and posts on both sides of a split. Each is a post to read
+    again."""
     from narratives.training.label_errors import as_rows
     from narratives.training.label_errors import check_labels as run_check
     from narratives.training.loaders import Columns, read_annotated

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from narratives import taxonomy
 from narratives.cli.options import BackendOption, ModelOption, OperatingPointOption, err, out, say
 from narratives.config import ScoreConfig, TrainConfig
 from narratives.errors import ConfigError
@@ -24,21 +23,26 @@ _DEFAULTS = TrainConfig()
 
 def train(
     data: Annotated[
-        str, typer.Option(help="Annotated posts: JSONL, CSV, Parquet, a `datasets` folder or id, doccano, Label Studio, Argilla; or a folder of *.jsonl.")
+        str,
+        typer.Option(
+            help="Annotated posts: JSONL, CSV, Parquet, a `datasets` folder or id, doccano, Label Studio, Argilla; or a folder of *.jsonl."
+        ),
     ] = "data/posts",
     labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file; `narratives init` starts one.")] = "kazakhstan",
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("models/kazakhstan-e5-small"),
     budget: Annotated[
         Literal["auto", "fast", "standard", "thorough"],
         typer.Option(
-            help="fast: the encoder stays as it is, about a minute for 1,000 posts. standard: its top layers are tuned if that helps. thorough: all "
+            help="fast: the encoder stays as it is, about a minute for 1,000 posts. standard: its top layers are tuned too. thorough: all "
             "layers. auto: the whole journey by events for a corpus of 1,000 posts with groups, else fast."
         ),
     ] = "auto",
     start: Annotated[
         str | None, typer.Option("--from", metavar="BUNDLE", help="Keep this bundle's labels as they are, and add those that it lacks.")
     ] = None,
-    single_label: Annotated[bool, typer.Option("--single-label", help="A post has one label at most (or single_label = true in the taxonomy).")] = False,
+    single_label: Annotated[
+        bool, typer.Option("--single-label", help="A post has one label at most (or single_label = true in the taxonomy).")
+    ] = False,
     format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
     base_model: Annotated[
         str, typer.Option(help="multilingual-e5-small (shipped), any transformers id or folder, or linear (TF-IDF).")
@@ -113,20 +117,6 @@ def train(
     out.print(f"bundle    {output}", markup=False)
 
 
-_OWN_OPTIONS and v != getattr(_DEFAULTS, k)]
-    command = " ".join(
-        ["narratives train", f"--data {data}", f"--labels {labels}", f"-o {output}", *changed, *(f"--set {s}" for s in set_ or []),
-         *(f"--background {path.parent.name}/{path.name}" for path in background or [])]
-    )  # fmt: skip
-    with _train_progress() as tell:
-        bundle = run_training(
-            posts, chosen, text, output, config=config, background=background or (), command=command, on_progress=tell, say=say
-        )
-    for line in summary_lines(bundle.metrics["test"]):
-        out.print(line, markup=False)
-    out.print(f"bundle    {output}", markup=False)
-
-
 _OWN_OPTIONS = frozenset({"base_model", "seed", "epochs"})
 
 
@@ -159,7 +149,8 @@ def evaluate(
     operating_point: OperatingPointOption = "balanced",
     backend: BackendOption = "auto",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives[report]).")
+        Path | None,
+        typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives[report])."),
     ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write the page too, beside JSON.")] = None,
     format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
@@ -169,7 +160,8 @@ def evaluate(
         str | None, typer.Option(metavar="NAME", help="Keep the figures in the bundle's metrics and card as those of set NAME.")
     ] = None,
 ) -> None:
-    """Measure a bundle on annotated posts, with 95% intervals: a table, JSON, and a page with curves, confusions and errors worth reading."""
+    """Measure a bundle on annotated posts, with 95% intervals: a table, JSON, and a page with curves, confusions and errors worth
+    reading."""
     from narratives.scorer import Scorer
     from narratives.training.evaluation import evaluate_bundle
     from narratives.training.journeys import part_of_data

@@ -30,7 +30,8 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """A label given wrongly (`missed` is false) or not given. `sureness`: how far beyond its threshold the probability is, in its own range."""
+    """A label given wrongly (`missed` is false) or not given. `sureness`: how far beyond its threshold the probability is, in its own
+    range."""
 
     post: Post
     label: str

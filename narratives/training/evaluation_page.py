@@ -1,4 +1,5 @@
-"""The page of an evaluation: one HTML file with its charts inside, no script, nothing loaded from anywhere, all of the posts' text escaped."""
+"""The page of an evaluation: one HTML file with its charts inside, no script, nothing loaded from anywhere, all of the posts' text
+escaped."""
 
 from __future__ import annotations
 
@@ -233,7 +234,8 @@ def _calibration_chart(e: Evaluation) -> dict[str, Any]:
         values += [{"label": label, "x": b.probability, "y": b.share, "n": b.n, "kind": "bin"} for b in bins]
         values += [{"label": label, "x": i, "y": i, "n": 0, "kind": "ideal"} for i in (0, 1)]
     layers: list[dict[str, Any]] = [
-        {"transform": [{"filter": "datum.kind == 'ideal'"}], "mark": {"type": "line", "color": _GREY, "strokeDash": [3, 3], "strokeWidth": 1}},
+        {"transform": [{"filter": "datum.kind == 'ideal'"}
+], "mark": {"type": "line", "color": _GREY, "strokeDash": [3, 3], "strokeWidth": 1}},
         {"transform": [{"filter": "datum.kind == 'bin'"}], "mark": {"type": "point", "filled": True, "color": _BLUE, "opacity": 0.85},
          "encoding": {"size": {"field": "n", "type": "quantitative", "scale": {"type": "sqrt", "range": [15, 220]}, "legend": None}}},
     ]  # fmt: skip
@@ -250,7 +252,8 @@ def _curve_chart(e: Evaluation) -> dict[str, Any]:
     layers: list[dict[str, Any]] = [
         {"transform": [{"filter": "datum.kind == 'curve'"}], "mark": {"type": "line", "color": _GREEN, "strokeWidth": 2},
          "encoding": {"order": {"field": "i", "type": "quantitative"}}},
-        {"transform": [{"filter": "datum.kind == 'here'"}], "mark": {"type": "point", "filled": True, "color": _RED, "size": 60, "opacity": 1}},
+        {"transform": [{"filter": "datum.kind == 'here'"}
+], "mark": {"type": "point", "filled": True, "color": _RED, "size": 60, "opacity": 1}},
     ]  # fmt: skip
     return _facets(values, layers, "recall", "precision")
 
@@ -258,15 +261,22 @@ def _curve_chart(e: Evaluation) -> dict[str, Any]:
 _STYLE = """
 :root{--ink:#1d2733;--soft:#5b6773;--line:#dfe4ea;--paper:#fff;--ground:#f5f7f9}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:960px;margin:0 auto;padding:32px 20px 80px}h1{font-size:22px;margin:0;overflow-wrap:anywhere}header p{margin:2px 0 18px;color:var(--soft)}
-h2{font-size:17px;margin:0 0 4px}section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:20px 22px;margin:16px 0}
+main{max-width:960px;margin:0 auto;padding:32px 20px 80px}h1{font-size:22px;margin:0;overflow-wrap:anywhere}header p{margin:2px 0 18px;
+color:var(--soft)}
+h2{font-size:17px;margin:0 0 4px}section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:20px 22px;
+margin:16px 0}
 .note{color:var(--soft);margin:0 0 14px;font-size:13.5px}.tiles{display:flex;gap:12px;flex-wrap:wrap}
-.tile{flex:1 1 180px;background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:14px 18px;display:flex;flex-direction:column}
-.tile b{font-size:26px;font-weight:600;font-variant-numeric:tabular-nums}.tile span{color:var(--ink)}.tile small{color:var(--soft);min-height:1.4em}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:5px 12px 5px 0;text-align:right;
-border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{color:var(--soft);font-weight:500}
+.tile{flex:1 1 180px;background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:14px 18px;display:flex;
+flex-direction:column}
+.tile b{font-size:26px;font-weight:600;font-variant-numeric:tabular-nums}.tile span{color:var(--ink)}.tile small{color:var(--soft);
+min-height:1.4em}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:5px 12px 5px 0;
+text-align:right;
+border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{color:var(--soft);
+font-weight:500}
 .confusion td.n{text-align:center;padding:5px 8px;min-width:34px}.confusion tbody th{font-weight:500;text-align:left}
 .slant{height:150px;vertical-align:bottom;padding:0 8px 6px}.slant span{writing-mode:vertical-rl;transform:rotate(180deg)}
-.chart svg{max-width:100%;height:auto}article{border-left:3px solid var(--line);padding:2px 0 2px 14px;margin:16px 0}article p{margin:2px 0;white-space:pre-wrap;
+.chart svg{max-width:100%;height:auto}article{border-left:3px solid var(--line);padding:2px 0 2px 14px;
+margin:16px 0}article p{margin:2px 0;white-space:pre-wrap;
 overflow-wrap:anywhere}article .meta{color:var(--soft);font-size:13px}article.alarm{border-color:#b3423a}article.miss{border-color:#2b5c8a}
 """

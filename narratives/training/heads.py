@@ -81,7 +81,8 @@ class Heads:
 
 
 def describe(taxonomy: Taxonomy, pool: Pool) -> FloatArray:
-    """The features of each label by its words: the mean over its names, definitions and examples in all languages, shape (n_labels, hidden)."""
+    """The features of each label by its words: the mean over its names, definitions and examples in all languages, shape (n_labels,
+    hidden)."""
     texts: list[str] = []
     owners: list[int] = []
     for i, label in enumerate(taxonomy):

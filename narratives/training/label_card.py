@@ -20,7 +20,7 @@ def label_card(bundle: ModelBundle) -> str:
     how = (
         f"on {m['n_posts']['test']} posts held out by a hash of their group"
         if m["measured_on"] == "test"
-        else f"by cross-validation on the {m['n_posts']['train']} posts themselves: the same folds chose a few settings, so expect a little less"
+        else f"by cross-validation on the {m['n_posts']['train']} posts themselves: these chose settings too, so expect a little less"
     )
     lines = [
         f"# {bundle.name}",
@@ -58,7 +58,7 @@ def _kept_lines(kept: list[str], start: str | None) -> list[str]:
         return []
     return [
         "",
-        f"Started from `{start}`: its encoder, its stance and its {len(kept)} labels ({', '.join(f'`{i}`' for i in kept)}) are as they were, "
+        f"Started from `{start}`: its encoder, its stance and its {len(kept)} labels ({', '.join(f'`{i}`' for i in kept)}) are as before, "
         "so what it said of them it still says. Its screen was left out: it would drop posts that carry a new label.",
     ]
 
@@ -83,7 +83,7 @@ def _choice_lines(choices: Mapping[str, Any]) -> list[str]:
         "## Chosen by cross-validation",
         "",
         f"Definitions count {labels['definitions']:g}, strength of the posts {labels['strength']:g}, TF-IDF {labels['tf_idf']:g}; merit "
-        f"{labels['merit']['encoder']:.3f} without and {labels['merit']['joined']:.3f} with TF-IDF (mean average precision, or less the log loss).",
+        f"{labels['merit']['encoder']:.3f} without, {labels['merit']['joined']:.3f} with TF-IDF (average precision, or minus log loss).",
     ]
     if tuned := choices.get("tuned"):
         won = tuned["tuned"] > tuned["frozen"]

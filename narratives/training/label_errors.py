@@ -1,7 +1,8 @@
-"""What is likely wrong with annotated posts: labels that posts like them do not carry, copies labelled otherwise, posts in two parts of a split.
+"""What is likely wrong with annotated posts: labels that posts like them do not carry, copies labelled otherwise, posts in two parts of
+a split.
 
-Label errors are confident learning's (Northcutt et al. 2021, by cleanlab) on probabilities that heads over the frozen encoder give to folds they
-did not see. A finding is a post to read again, not a verdict.
+Label errors are confident learning's (Northcutt et al. 2021, by cleanlab) on probabilities that heads over the frozen encoder give to
+folds they did not see. A finding is a post to read again, not a verdict.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def fit_logistic(
         targets: shape (n, n_labels). A label without both kinds of posts keeps its prior and a bias that says its base rate.
         strength: scikit-learn's C: the loss of a post counts this much beside the penalty.
         exclusive: each post has exactly one label: softmax instead of a sigmoid each.
-        balance: weight of a positive: (negatives / positives) to this power; with `exclusive`, of a label: its inverse frequency to this power.
+        balance: weight of a positive: (negatives / positives) to this power; with `exclusive`, of a label: its inverse frequency to this
+            power.
         prior: weights before any post is seen, shape (n_labels, n_features); None: zeros.
     """
     n, n_features = features.shape

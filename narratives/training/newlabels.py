@@ -1,4 +1,5 @@
-"""New labels from few or many posts: from annotated posts and a taxonomy to a bundle, with an encoder as it is or tuned, as a budget allows.
+"""New labels from few or many posts: from annotated posts and a taxonomy to a bundle, with an encoder as it is or tuned, as a budget
+allows.
 
     fast       the encoder stays as it is; heads, definitions and a TF-IDF model are weighed by cross-validation (`heads.py`)
     standard   the same, and an encoder whose top four layers are tuned on four fifths of the posts; kept if better on the last fifth
@@ -194,10 +195,16 @@ def fit_labels(
     budget: Budget = "fast",
     config: TrainConfig,
     scratch: Path,
+    pool: Pool | None = None,
     on_progress: OnProgress = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
-    """Fit heads to posts, with the encoder of `body` or, where the budget allows and a held-out fold favours it, with a tuned one."""
+    """Fit heads to posts, with the encoder of `body` or, where the budget allows and a held-out fold favours it, with a tuned one.
+
+    Args:
+        scratch: a folder for what tuning keeps while it runs.
+        pool: features of texts by the encoder of `body`, if the caller has them; None: `pool_with`.
+    """
     texts, targets = read_texts(posts), label_targets(posts, taxonomy)
     if not targets.any():
         raise ConfigError("no post has a label; with definitions alone use `narratives rank`")
@@ -205,7 +212,7 @@ def fit_labels(
     if folds.max() < 1:
         raise ConfigError(f"{len(posts)} posts of one group cannot be cross-validated; expected two groups at least")
     say("reading the posts with the encoder")
-    pool = pool_with(body)
+    pool = pool or pool_with(body)
     part = body.linear_part()
     idf = None if part is None else part["idf"].astype(np.float32)
     figures: dict[str, Any] = {}

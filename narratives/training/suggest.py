@@ -23,7 +23,7 @@ from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
 from narratives.training.corpus import label_targets
-from narratives.training.features import Pool, base_bundle, pool_with, read_texts
+from narratives.training.features import base_bundle, pool_with, read_texts
 from narratives.training.heads import Scale, describe, prior_weights
 from narratives.training.near import SHARED, overlap, triples
 
@@ -72,21 +72,56 @@ def suggest(
     rows = np.arange(len(posts))
     if len(rows) > N_CANDIDATES:
         rows = np.sort(rng.choice(rows, N_CANDIDATES, replace=False))
-    chosen = [posts[i] for i in rows]
+    some = [posts[i] for i in rows]
     pool = pool_with(bundle if bundle is not None and bundle.kind != "linear" else base_bundle())
-    say(f"reading {len(chosen)} posts")
-    features = pool(read_texts(chosen))
+    say(f"reading {len(some)} posts")
+    probabilities, thresholds = _probabilities(bundle, taxonomy, some)
+    found = choose(
+        some,
+        taxonomy,
+        n,
+        features=pool(read_texts(some)),
+        described=describe(taxonomy, pool),
+        probabilities=probabilities,
+        thresholds=thresholds,
+        annotated=annotated,
+        annotated_features=pool(read_texts(annotated)) if annotated else None,
+        seed=seed,
+    )
+    return [Suggestion(int(rows[s.row]), s.why, s.label) for s in found]
+
+
+def choose(
+    posts: Sequence[Post],
+    taxonomy: Taxonomy,
+    n: int,
+    *,
+    features: FloatArray,
+    described: FloatArray,
+    probabilities: FloatArray | None = None,
+    thresholds: FloatArray | None = None,
+    annotated: Sequence[Post] = (),
+    annotated_features: FloatArray | None = None,
+    seed: int = 13,
+) -> list[Suggestion]:
+    """`suggest` from arrays: what the encoder and a model said is given.
+
+    Args:
+        features: of the posts, shape (n_posts, hidden); `described` of the labels (`heads.describe`).
+        probabilities: shape (n_posts, n_labels), NaN for labels the model lacks; thresholds (n_labels,) alike. None: there is no model.
+    """
+    rng = np.random.default_rng(seed)
     scale = Scale.of(features)
-    near = scale(features) @ prior_weights(describe(taxonomy, pool), scale, features).T
-    probabilities, thresholds = _probabilities(bundle, taxonomy, chosen)
+    near = scale(features) @ prior_weights(described, scale, features).T
     counts = label_targets(annotated, taxonomy).sum(axis=0) if annotated else np.zeros(len(taxonomy), dtype=np.int64)
+    other = scale(annotated_features) if annotated_features is not None else None
     queues = {
         "rare": _rarest_first(near, probabilities, counts, taxonomy),
-        "diverse": _far_first(scale(features), scale(pool(read_texts(annotated))) if annotated else None, n, rng),
+        "diverse": _far_first(scale(features), other, n, rng),
     }
     if probabilities is not None and thresholds is not None:
         queues["uncertain"] = _uncertain_first(probabilities, thresholds, taxonomy)
-    return [Suggestion(int(rows[s.row]), s.why, s.label) for s in _in_turn(queues, n, chosen, annotated)]
+    return _in_turn(queues, n, posts, annotated)
 
 
 def _probabilities(bundle: ModelBundle | None, taxonomy: Taxonomy, posts: Sequence[Post]) -> tuple[FloatArray | None, FloatArray | None]:
@@ -206,8 +241,3 @@ def as_predictions(
         Prediction(post, (s.label,) if s.label else (), {}, None, {}, language=detect(post.text).language, model="zero-shot:definitions")
         for post, s in zip(wanted, suggestions, strict=True)
     ]
-
-
-def pool_of(bundle: ModelBundle | None) -> Pool:
-    """The encoder that suggestions are made with."""
-    return pool_with(bundle if bundle is not None and bundle.kind != "linear" else base_bundle())

@@ -1,4 +1,5 @@
-"""New labels from few posts: a bundle that scores, keeps what it knew, and says what it rests on. The tiny random encoder stands for a real one."""
+"""New labels from few posts: a bundle that scores, keeps what it knew, and says what it rests on. The tiny random encoder stands for a
+real one."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from narratives.training.newlabels import train_labels
 from tests.conftest import weather_posts
 
 SINGLE = taxonomy.parse(
-    'single_label = true\n[[label]]\nid = "rain"\nname = "дождь"\n[[label]]\nid = "snow"\nname = "снег"\n[[label]]\nid = "open"\nname = "открыта"'
+    'single_label = true\n[[label]]\nid = "rain"\nname = "дождь"\n'
+    '[[label]]\nid = "snow"\nname = "снег"\n[[label]]\nid = "open"\nname = "открыта"'
 )
 MORE = taxonomy.parse('name = "more"\n[[label]]\nid = "rain"\nname = "дождь"\n[[label]]\nid = "bridge"\nname = "мост"')
 

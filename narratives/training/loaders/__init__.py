@@ -181,7 +181,7 @@ def _detect(path: Path) -> tuple[str, list[Path]]:
     from narratives.training.loaders.json_rows import dialect
 
     head = detect_format(path)
-    if head == "csv" or head == "parquet":
+    if head in {"csv", "parquet"}:
         return head, [path]
     return dialect(path), [path]
 

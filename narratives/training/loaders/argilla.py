@@ -1,5 +1,5 @@
-"""Argilla's records as JSON, versions 1 (`responses` a list with `values`) and 2 (`responses` by question). Suggestions are not annotations:
-a record without a submitted response counts as not annotated."""
+"""Argilla's records as JSON, versions 1 (`responses` a list with `values`) and 2 (`responses` by question). Suggestions are not
+annotations: a record without a submitted response counts as not annotated."""
 
 from __future__ import annotations
 

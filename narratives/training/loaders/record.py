@@ -61,8 +61,8 @@ def row_of(record: Mapping[str, object], columns: Columns, path: Path, line: int
 def labels_of(value: object) -> list[object] | None:
     """Labels as they were written: a list, one label, names with | ; or , between, JSON in a string, or {name: 0 or 1}.
 
-    A list of spans ([start, end, label], or {"label": …}) gives the spans' labels. None, and an absent number, are no annotation; an empty list
-    or string is one: nothing was found.
+    A list of spans ([start, end, label], or {"label": …}) gives the spans' labels. None, and an absent number, are no annotation; an
+    empty list or string is one: nothing was found.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
