@@ -80,6 +80,11 @@ class Calibration:
     """Of `high_recall`: the labels of which validation posts are many enough to promise a recall of 0.95 with 90% confidence."""
     screen_threshold: float | None = None
     """A post whose screen logit is below it surely carries nothing; None: this bundle has no screen."""
+    exclusive: Literal["", "one", "at most one"] = ""
+    """How many labels a post has: "" any number, each with a sigmoid of its own; else a softmax, over the labels alone ("one") or over
+    them and "none of these", whose logit is 0 ("at most one"). Only the strongest is then flagged."""
+    has_stance: bool = True
+    """Whether stances were trained; without, predictions have none."""
 
     def at(self, operating_point: OperatingPoint) -> tuple[float, ...]:
         """The thresholds of an operating point.
@@ -100,8 +105,24 @@ class Calibration:
     def probabilities(self, label_logits: FloatArray) -> FloatArray:
         """Shape (n, n_labels), float32 in [0, 1]."""
         x = label_logits.astype(np.float64) * np.array(self.slopes) + np.array(self.intercepts)
+        if self.exclusive:
+            top = x.max(axis=1, keepdims=True) if self.exclusive == "one" else np.maximum(x.max(axis=1, keepdims=True), 0.0)
+            e = np.exp(x - top)
+            rest = 0.0 if self.exclusive == "one" else np.exp(-top)
+            return cast(FloatArray, (e / (e.sum(axis=1, keepdims=True) + rest)).astype(np.float32))
         probabilities: FloatArray = (1.0 / (1.0 + np.exp(-np.clip(x, -60, 60)))).astype(np.float32)
         return probabilities
+
+    def decide(self, probabilities: FloatArray, thresholds: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+        """Which labels are flagged: those at or above their thresholds; of these only the strongest where labels exclude each other.
+
+        Both arguments and the result have shape (n, n_labels), or thresholds (n_labels,).
+        """
+        flagged: npt.NDArray[np.bool_] = probabilities >= thresholds
+        if self.exclusive and flagged.size:
+            strongest = np.where(flagged, probabilities, -1.0).argmax(axis=1)
+            flagged &= np.arange(flagged.shape[1])[None] == strongest[:, None]
+        return flagged
 
     def stance_probabilities(self, stance_logits: FloatArray) -> FloatArray:
         """Shape (n, 3), float32, rows sum to 1."""
@@ -390,6 +411,8 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
                 {name: tuple(values) for name, values in calibration.get("operating_points", {}).items()},
                 tuple(calibration.get("recall_guaranteed", ())),
                 calibration.get("screen_threshold"),
+                calibration.get("exclusive", ""),
+                calibration.get("has_stance", True),
             ),
             train_config=TrainConfig.from_dict(_read_json(path, "train_config.json")),
             metrics=_read_json(path, "metrics.json"),
@@ -422,6 +445,8 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
     for values in (calibration.slopes, calibration.intercepts, calibration.thresholds, *calibration.operating_points.values()):
         if len(values) != n or not np.isfinite(values).all():
             raise BundleError(path, f"calibration.json: expected {n} finite numbers for each setting")
+    if calibration.exclusive not in ("", "one", "at most one"):
+        raise BundleError(path, f"calibration.json: exclusive is {calibration.exclusive!r}, expected '', 'one' or 'at most one'")
     if bundle.kind not in ("difference", "whole", "linear"):
         raise BundleError(path, f"kind {bundle.kind!r}, expected difference, whole or linear")
 

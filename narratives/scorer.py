@@ -174,20 +174,21 @@ class Scorer:
             [
                 int(i)
                 for i in sorted(
-                    np.flatnonzero(one.probabilities >= self._thresholds), key=lambda i: self._thresholds[i] - one.probabilities[i]
+                    np.flatnonzero(self.bundle.calibration.decide(one.probabilities[None], self._thresholds)[0]),
+                    key=lambda i: self._thresholds[i] - one.probabilities[i],
                 )
             ]
             for one in scored
         ]
         evidence = self._evidence(cleaned, scored, flagged) if self.config.evidence else [()] * len(posts)
-        labels, model_id = self.labels, self.bundle.model_id
+        labels, model_id, has_stance = self.labels, self.bundle.model_id, self.bundle.calibration.has_stance
         return [
             Prediction(
                 post=post,
                 labels=tuple(labels[i] for i in found),
                 probabilities={} if one.screened else dict(zip(labels, one.probabilities.tolist(), strict=True)),
-                stance=_stance(one) if found else None,
-                stance_probabilities={} if one.screened else dict(zip(STANCES, one.stances.tolist(), strict=True)),
+                stance=_stance(one) if found and has_stance else None,
+                stance_probabilities={} if one.screened or not has_stance else dict(zip(STANCES, one.stances.tolist(), strict=True)),
                 evidence=tuple(carried),
                 language=language,
                 truncated=one.truncated,

@@ -7,9 +7,10 @@ wherever a taxonomy is. Ids are stable and never reused: they become column name
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -56,6 +57,8 @@ class Taxonomy:
     name: str
     version: int
     labels: tuple[Label, ...]
+    single_label: bool = False
+    """Whether a post has one label at most; the strongest is then the only one flagged."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -111,7 +114,80 @@ def parse(text: str, source: str = "taxonomy") -> Taxonomy:
     name, version = data.get("name", Path(source).stem), data.get("version", 1)
     if not isinstance(name, str) or not isinstance(version, int):
         raise TaxonomyError(f"{source}: name must be a string and version a whole number")
-    return Taxonomy(name=name, version=version, labels=labels)
+    single = data.get("single_label", False)
+    if not isinstance(single, bool):
+        raise TaxonomyError(f"{source}: single_label is {single!r}; expected true or false")
+    return Taxonomy(name=name, version=version, labels=labels, single_label=single)
+
+
+def dump(taxonomy: Taxonomy) -> str:
+    """The taxonomy as TOML that `parse` reads back to an equal one."""
+    lines = [
+        f"name = {_quoted(taxonomy.name)}",
+        f"version = {taxonomy.version}",
+        *(["single_label = true"] if taxonomy.single_label else []),
+    ]
+    for label in taxonomy:
+        lines += ["", "[[label]]", f"id = {_quoted(label.id)}"]
+        for key, texts in (("name", label.names), ("definition", label.definitions), ("not", label.not_this)):
+            if texts:
+                lines.append(f"{key} = {{ {', '.join(f'{_key(code)} = {_quoted(text)}' for code, text in texts.items())} }}")
+        if label.examples:
+            lines.append("examples = [")
+            lines += [f"  {{ lang = {_quoted(e.language)}, text = {_quoted(e.text)} }}," for e in label.examples]
+            lines.append("]")
+        if label.sources:
+            lines.append(f"sources = [{', '.join(map(_quoted, label.sources))}]")
+    return "\n".join(lines) + "\n"
+
+
+def template(name: str, label_ids: Sequence[str] = ()) -> str:
+    """A taxonomy to fill in, with what each key is for said beside it.
+
+    Args:
+        label_ids: labels to start with; none: two invented ones.
+
+    Raises:
+        TaxonomyError: an id has other characters than a taxonomy's ids may have.
+    """
+    blocks = []
+    for label_id in label_ids or ("first_label", "second_label"):
+        if not _ID.fullmatch(label_id) or label_id in _RESERVED:
+            raise TaxonomyError(
+                f"label id {label_id!r}; expected lower-case letters, digits and _, at most 63, letter first, and no stance's name"
+            )
+        blocks.append(_BLOCK.format(id=label_id, name=label_id.replace("_", " ")))
+    return _TEMPLATE.format(name=_quoted(name)) + "".join(blocks)
+
+
+_TEMPLATE = """# Labels: one [[label]] block each. Keep ids for ever: they become column names.
+name = {name}
+version = 1
+# single_label = true    # if a post has one label at most
+"""
+_BLOCK = """
+[[label]]
+id = "{id}"
+name = {{ en = "{name}" }}    # more languages: ru = "…", kk = "…"
+# What a post must say to carry the label, in a sentence or two, best also in the language of the posts. With few examples
+# this text is what the model knows first.
+definition = {{ en = "" }}
+# What is near to it and is something else.
+not = {{ en = "" }}
+# Invented posts that carry it.
+examples = [
+  # {{ lang = "ru", text = "…" }},
+]
+"""
+
+
+def _quoted(text: str) -> str:
+    # JSON's strings are TOML's, but for one control character that JSON leaves as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(code: str) -> str:
+    return code if re.fullmatch(r"[A-Za-z0-9_-]+", code) else _quoted(code)
 
 
 def _parse_label(block: object, where: str) -> Label:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from narratives.cli import corpus, predict, report, score, train
+from narratives.cli import annotate, compare, corpus, predict, report, score, train
 from narratives.cli.options import err
 from narratives.errors import NarrativesError
 
@@ -30,6 +30,11 @@ app.command()(predict.predict)
 app.command()(predict.labels)
 app.command()(train.train)
 app.command()(train.evaluate)
+app.command()(annotate.init)
+app.command()(annotate.rank)
+app.command()(annotate.suggest)
+app.command("check-labels")(annotate.check_labels)
+app.command()(compare.compare)
 
 corpus_app = typer.Typer(help="Look after an annotated corpus.", no_args_is_help=True)
 corpus_app.command("check")(corpus.check)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from narratives import taxonomy
 from narratives.cli.options import BackendOption, ModelOption, OperatingPointOption, err, out, say
 from narratives.config import ScoreConfig, TrainConfig
 from narratives.errors import ConfigError
@@ -23,9 +22,28 @@ _DEFAULTS = TrainConfig()
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Annotated posts: a file, or a folder of *.jsonl.")] = Path("data/posts"),
-    labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file.")] = "kazakhstan",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Annotated posts: JSONL, CSV, Parquet, a `datasets` folder or id, doccano, Label Studio, Argilla; or a folder of *.jsonl."
+        ),
+    ] = "data/posts",
+    labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file; `narratives init` starts one.")] = "kazakhstan",
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("models/kazakhstan-e5-small"),
+    budget: Annotated[
+        Literal["auto", "fast", "standard", "thorough"],
+        typer.Option(
+            help="fast: the encoder stays as it is, about a minute for 1,000 posts. standard: its top layers are tuned too. thorough: all "
+            "layers. auto: the whole journey by events for a corpus of 1,000 posts with groups, else fast."
+        ),
+    ] = "auto",
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="BUNDLE", help="Keep this bundle's labels as they are, and add those that it lacks.")
+    ] = None,
+    single_label: Annotated[
+        bool, typer.Option("--single-label", help="A post has one label at most (or single_label = true in the taxonomy).")
+    ] = False,
+    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
     base_model: Annotated[
         str, typer.Option(help="multilingual-e5-small (shipped), any transformers id or folder, or linear (TF-IDF).")
     ] = _DEFAULTS.base_model,
@@ -38,30 +56,63 @@ def train(
         list[Path] | None, typer.Option(help="A dump of ordinary real posts, to train on as posts without a label; may be repeated.")
     ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text, where it has an unusual name.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels, where it has an unusual name.")] = None,
 ) -> None:
-    """Train a bundle: split by event, fit, calibrate, measure, write the model card.
+    """Train a bundle: split, fit, calibrate, measure, write the model card.
 
-    Needs `pip install 'narratives[train]'`. Interrupted, the same command goes on from the last whole epoch.
+    Needs `pip install 'narratives[train]'`. Eight posts a label are enough to start; definitions in the taxonomy help most then.
+
+    [bold]Examples[/bold]
+
+    narratives train --data mine.jsonl --labels mine.toml -o models/mine
+
+    narratives train --data more.csv --labels more.toml --from models/mine -o models/mine-2
     """
-    from narratives.training.corpus import read_corpus
+    from narratives import bundle as bundles
+    from narratives.training.journeys import by_labels, is_corpus
+    from narratives.training.loaders import Columns, read_annotated
     from narratives.training.metrics import summary_lines
     from narratives.training.train import train as run_training
 
     values: dict[str, object] = {"base_model": base_model, "seed": seed, "epochs": epochs, **_settings(set_ or [])}
     config = TrainConfig.from_dict(values)
-    chosen = taxonomy.load(labels)
-    text = Path(labels).read_text(encoding="utf-8") if Path(labels).is_file() else taxonomy.shipped_text(labels)
-    posts = read_corpus(data, chosen, text_column=text_column)
+    chosen, text = by_labels(labels, single_label=single_label)
+    found = read_annotated(data, chosen, format=format, columns=Columns(text_column, label_column))
     changed = [f"--{k.replace('_', '-')} {v}" for k, v in values.items() if k in _OWN_OPTIONS and v != getattr(_DEFAULTS, k)]
+    if budget != "auto":
+        changed.append(f"--budget {budget}")
+    if start is not None:
+        changed.append(f"--from {start}")
     command = " ".join(
         ["narratives train", f"--data {data}", f"--labels {labels}", f"-o {output}", *changed, *(f"--set {s}" for s in set_ or []),
          *(f"--background {path.parent.name}/{path.name}" for path in background or [])]
     )  # fmt: skip
+    if found.n_without_annotation:
+        say(f"{found.n_without_annotation} rows were not annotated and are left out")
     with _train_progress() as tell:
-        bundle = run_training(
-            posts, chosen, text, output, config=config, background=background or (), command=command, on_progress=tell, say=say
-        )
-    for line in summary_lines(bundle.metrics["test"]):
+        if budget == "auto" and start is None and is_corpus(found, chosen, config, has_background=bool(background)):
+            bundle = run_training(
+                found.posts, chosen, text, output, config=config, background=background or (), command=command, on_progress=tell, say=say
+            )
+            figures = bundle.metrics["test"]
+        else:
+            from narratives.training.newlabels import train_labels
+
+            bundle = train_labels(
+                found.posts,
+                found.parts,
+                chosen,
+                output,
+                budget="fast" if budget == "auto" else budget,
+                config=config,
+                start=bundles.load(start) if start is not None else None,
+                command=command,
+                on_progress=tell,
+                say=say,
+            )
+            figures = bundle.metrics["new_labels"]["figures"]
+            out.print(f"measured on {bundle.metrics['new_labels']['measured_on']}:", markup=False)
+    for line in summary_lines(figures):
         out.print(line, markup=False)
     out.print(f"bundle    {output}", markup=False)
 
@@ -90,44 +141,63 @@ def _train_progress() -> Iterator[Any]:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Annotated posts: a file, or a folder of *.jsonl.")] = Path("data/posts"),
+    data: Annotated[str, typer.Option(help="Annotated posts, in any form that `narratives train` reads.")] = "data/posts",
     part: Annotated[
         Literal["test", "validation", "train", "all"], typer.Option(help="Which part of the split; all: every post, for other data.")
     ] = "test",
     model: ModelOption = None,
     operating_point: OperatingPointOption = "balanced",
     backend: BackendOption = "auto",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all figures as JSON.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives[report])."),
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Write the page too, beside JSON.")] = None,
+    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
+    text_column: Annotated[str | None, typer.Option(help="Column with the text, where it has an unusual name.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels, where it has an unusual name.")] = None,
     card: Annotated[
         str | None, typer.Option(metavar="NAME", help="Keep the figures in the bundle's metrics and card as those of set NAME.")
     ] = None,
 ) -> None:
-    """Measure a bundle on annotated posts, with 95% intervals."""
+    """Measure a bundle on annotated posts, with 95% intervals: a table, JSON, and a page with curves, confusions and errors worth
+    reading."""
     from narratives.scorer import Scorer
-    from narratives.training.corpus import read_corpus, split_corpus
+    from narratives.training.evaluation import evaluate_bundle
+    from narratives.training.journeys import part_of_data
+    from narratives.training.loaders import Columns, read_annotated
     from narratives.training.metrics import Figure, summary_lines
-    from narratives.training.train import measure
 
     scorer = Scorer.from_pretrained(
         model, config=ScoreConfig(backend=backend, evidence=False, operating_point=operating_point), on_progress=say
     )
-    posts = read_corpus(data, scorer.taxonomy)
-    if part != "all":
-        config = scorer.bundle.train_config
-        posts = split_corpus(posts, scorer.taxonomy, validation_share=config.validation_share, seed=config.seed).part(part)
-    figures = measure(scorer, posts)
-    table = Table(title=f"{scorer.bundle.model_id} on {len(posts)} posts ({part})", title_justify="left")
-    for name in ("label", "n", "precision", "recall", "F1 [95%]"):
+    found = read_annotated(data, scorer.taxonomy, format=format, columns=Columns(text_column, label_column))
+    posts = part_of_data(found, scorer.bundle, part)
+    title = f"{len(posts)} posts ({part})"
+    evaluation = evaluate_bundle(scorer, posts, title=f"{title} of {data}, operating point {operating_point}")
+    figures = evaluation.figures
+    table = Table(title=f"{scorer.bundle.model_id} on {title}", title_justify="left")
+    for name in ("label", "n", "precision", "recall", "F1 [95%]", "PR-AUC"):
         table.add_column(name, justify="left" if name == "label" else "right")
-    by_label: dict[str, Any] = {**figures["by_label"], **figures["by_stance"]}  # type: ignore[dict-item]  # both are dicts
+    by_label: dict[str, Any] = {**figures["by_label"], **figures["by_stance"]}
     for name, one in by_label.items():
         cells = ["–" if one[k] is None else f"{one[k]:.2f}" for k in ("precision", "recall")]
-        table.add_row(name, str(one["n_positive"]), *cells, str(Figure(**one["f1"])) if one["f1"] else "–")
+        area = one.get("average_precision")
+        f1 = str(Figure(**one["f1"])) if one["f1"] else "–"
+        table.add_row(name, str(one["n_positive"]), *cells, f1, "–" if area is None else f"{area:.2f}")
     out.print(table)
     for line in summary_lines(figures):
         out.print(line, markup=False)
-    if output is not None:
-        output.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for path in (output, page):
+        if path is None:
+            continue
+        if path.suffix.lower() in {".html", ".htm"}:
+            from narratives.training.evaluation_page import page as page_of
+
+            path.write_text(page_of(evaluation), encoding="utf-8")
+        else:
+            path.write_text(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        out.print(f"written   {path}", markup=False)
     if card is not None:
         from narratives.training.card import add_to_card
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ PRECISION = 0.9
 """What `high_precision` aims at on validation posts."""
 RECALL, CONFIDENCE = 0.95, 0.9
 """What `high_recall` promises, where validation posts are many enough to promise anything."""
+_MAX_LEVELS = 4000
 _MIN_SLOPE, _MAX_SLOPE = 0.2, 3.0
 
 
@@ -121,7 +123,7 @@ def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights:
     if not targets.any():
         return np.full(targets.shape[1], 0.5, dtype=np.float32)
     # Candidates lie between neighbouring probabilities, of any label.
-    levels = np.unique(np.concatenate([probabilities.reshape(-1).astype(np.float64), [0.0, 1.0]]))
+    levels = _few(np.unique(np.concatenate([probabilities.reshape(-1).astype(np.float64), [0.0, 1.0]])))
     cuts = (levels[:-1] + levels[1:]) / 2
     widths = np.diff(levels)
     flagged = probabilities[None, :, :] >= cuts[:, None, None]
@@ -141,13 +143,20 @@ def choose_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights:
     return thresholds
 
 
+def _few(levels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """At most `_MAX_LEVELS` of these ascending values, evenly by rank, both ends kept: counts need memory for each times posts."""
+    if len(levels) <= _MAX_LEVELS:
+        return levels
+    return levels[np.linspace(0, len(levels) - 1, _MAX_LEVELS).round().astype(int)]
+
+
 def high_precision_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights: FloatArray | None = None) -> FloatArray:
     """For each label the lowest threshold with a precision of `PRECISION` on held-out posts, counts shrunk as in `choose_thresholds`.
 
     A label that reaches it nowhere gets the highest threshold at which it still flags a held-out post. Shapes as there.
     """
     counts = np.where(targets.any(axis=1), 1.0, 1.0 if weights is None else weights)
-    levels = np.unique(probabilities.reshape(-1))
+    levels = _few(np.unique(probabilities.reshape(-1)))
     flagged = probabilities[None, :, :] >= levels[:, None, None]
     tp = (flagged & targets[None]).sum(axis=1).astype(np.float64)
     n_flagged = (flagged * counts[None, :, None]).sum(axis=1)

@@ -16,6 +16,10 @@ MIN_PROMISED = 45
 
 def model_card(bundle: ModelBundle) -> str:
     """README.md of a bundle that was measured."""
+    if "new_labels" in bundle.metrics:
+        from narratives.training.label_card import label_card
+
+        return "\n".join([label_card(bundle), *_other_set_lines(bundle.metrics.get("other_sets") or {})])
     metrics, config = bundle.metrics, bundle.train_config
     test: Mapping[str, Any] = metrics["test"]
     n_posts, n_groups = metrics["n_posts"], metrics["n_groups"]

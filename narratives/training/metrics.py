@@ -126,7 +126,7 @@ def evaluate(
     label_ids: Sequence[str],
     targets: BoolArray,
     probabilities: FloatArray,
-    thresholds: Sequence[float],
+    predicted: BoolArray,
     stance_targets: IntArray,
     stance_predictions: IntArray,
     languages: Sequence[str],
@@ -136,11 +136,11 @@ def evaluate(
     """All figures of one set of posts, ready for JSON.
 
     Args:
+        predicted: the labels flagged, shape (n_posts, n_labels).
         stance_predictions: the most probable stance of every post, labelled or not; stance is measured on posts that
             annotators labelled, whatever labels the model gave them.
         languages: language of each post; each gets its own figures.
     """
-    predicted = probabilities >= np.asarray(thresholds, dtype=np.float32)[None, :]
     has_stance = stance_targets != NO_STANCE
     group_names, language_names = np.array(groups, dtype=object), np.array(languages, dtype=object)
 

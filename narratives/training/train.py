@@ -32,6 +32,7 @@ from narratives.training.metrics import average_precision, evaluate
 from narratives.training.screen import choose_threshold, fit_screen
 
 if TYPE_CHECKING:
+    from narratives.backends.torch import NarrativeModel
     from narratives.training.fit import OnProgress
 
 FloatArray = npt.NDArray[np.float32]
@@ -288,8 +289,6 @@ def _fit_encoder(
     say: Callable[[str], None],
 ) -> tuple[ModelBundle, dict[str, Path]]:
     try:
-        import torch
-
         from narratives.backends.torch import NarrativeModel
         from narratives.encoders import bundled, hub
         from narratives.training.fit import fit
@@ -333,6 +332,15 @@ def _fit_encoder(
     backend_tokenizer.no_padding()
     backend_tokenizer.save(str(scratch / "tokenizer.json"))
     encoder.config.save_pretrained(scratch)
+    export_graph(model, scratch / "model.onnx")
+    extra = {name: scratch / name for name in ("tokenizer.json", "config.json", "model.onnx")}
+    return _unmeasured(folder, taxonomy, text, config, "whole", "", reading, weights), extra
+
+
+def export_graph(model: NarrativeModel, path: Path) -> None:
+    """Write encoder and heads as the ONNX graph that backends run."""
+    import torch
+
     example = torch.ones((2, 8), dtype=torch.long)
     with warnings.catch_warnings():
         # The newer exporter needs another package; this one is deprecated and exact.
@@ -340,7 +348,7 @@ def _fit_encoder(
         torch.onnx.export(
             model.eval(),
             (example, example),
-            str(scratch / "model.onnx"),
+            str(path),
             dynamo=False,
             opset_version=17,
             input_names=["input_ids", "attention_mask"],
@@ -348,8 +356,6 @@ def _fit_encoder(
             dynamic_axes={name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
             | {name: {0: "n"} for name in ("label_logits", "stance_logits")},
         )
-    extra = {name: scratch / name for name in ("tokenizer.json", "config.json", "model.onnx")}
-    return _unmeasured(folder, taxonomy, text, config, "whole", "", reading, weights), extra
 
 
 def difference(base: Mapping[str, FloatArray], trained: Mapping[str, FloatArray]) -> dict[str, npt.NDArray[Any]]:
@@ -398,7 +404,7 @@ def raw_logits(bundle: ModelBundle, posts: Sequence[Post], config: ScoreConfig) 
     scorer = Scorer.from_bundle(plain, config=config)
     predictions = scorer.predict(posts)
     labels = np.array([[p.probabilities[i] for i in bundle.labels] for p in predictions], dtype=np.float64)
-    stances = np.array([[p.stance_probabilities[s] for s in STANCES] for p in predictions], dtype=np.float64)
+    stances = np.array([[p.stance_probabilities.get(s, 1 / 3) for s in STANCES] for p in predictions], dtype=np.float64)
     labels, stances = np.clip(labels, 1e-7, 1 - 1e-7), np.clip(stances, 1e-7, 1)
     return np.log(labels / (1 - labels)).astype(np.float32), np.log(stances).astype(np.float32)
 
@@ -483,14 +489,17 @@ def measure(scorer: Scorer, posts: Sequence[Post], predictions: Sequence[Predict
         predictions: of these posts, by this scorer, if they are at hand.
     """
     predictions = scorer.predict(posts) if predictions is None else predictions
-    taxonomy = scorer.taxonomy
+    taxonomy, calibration = scorer.taxonomy, scorer.bundle.calibration
+    stances = stance_targets(posts)
     return evaluate(
         label_ids=taxonomy.ids,
         targets=label_targets(posts, taxonomy),
         probabilities=_probabilities(scorer.bundle, predictions),
-        thresholds=scorer.bundle.calibration.at(scorer.config.operating_point),
-        stance_targets=stance_targets(posts),
-        stance_predictions=np.array([int(np.argmax([p.stance_probabilities[s] for s in STANCES])) for p in predictions], dtype=np.int64),
+        predicted=np.array([[i in p.labels for i in taxonomy.ids] for p in predictions], dtype=bool),
+        stance_targets=stances if calibration.has_stance else np.full_like(stances, NO_STANCE),
+        stance_predictions=np.array(
+            [int(np.argmax([p.stance_probabilities.get(s, 0.0) for s in STANCES])) for p in predictions], dtype=np.int64
+        ),
         languages=[post.language or "unknown" for post in posts],
         groups=[group_of(post) for post in posts],
     )

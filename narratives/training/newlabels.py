@@ -1,0 +1,559 @@
+"""New labels from few or many posts: from annotated posts and a taxonomy to a bundle, with an encoder as it is or tuned, as a budget
+allows.
+
+    fast       the encoder stays as it is; heads, definitions and a TF-IDF model are weighed by cross-validation (`heads.py`)
+    standard   the same, and an encoder whose top four layers are tuned on four fifths of the posts; kept if better on the last fifth
+    thorough   as standard, with all layers and more passes
+
+`train.py` is the journey for a corpus of thousands of posts by events, with background posts and a screen; this one is for everybody's own
+labels, and starts from what there is: eight posts a label, or a bundle that knows other labels already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from narratives.backends.terms import N_FEATURES
+from narratives.bundle import Calibration, ModelBundle, Reading
+from narratives.config import ScoreConfig, TrainConfig
+from narratives.encoders import bundled
+from narratives.errors import ConfigError, MissingDependency
+from narratives.records import STANCES, Post
+from narratives.scorer import Scorer
+from narratives.taxonomy import Taxonomy, dump
+from narratives.training.calibration import choose_thresholds, fit_calibration, fit_temperature, high_precision_thresholds
+from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, group_of, is_test_group, label_targets, stance_targets
+from narratives.training.features import Pool, base_bundle, pool_with, read_texts
+from narratives.training.heads import Heads, as_figures, describe, fit_heads, folds_of, merit
+from narratives.training.logistic import Linear
+from narratives.training.metrics import evaluate
+
+if TYPE_CHECKING:
+    from narratives.training.fit import OnProgress
+
+Budget = Literal["fast", "standard", "thorough"]
+FloatArray = npt.NDArray[np.float32]
+
+MIN_FOR_TEST = 400
+"""From so many posts on a fifth is held out to measure on; fewer are all trained on, and measured by cross-validation."""
+MAX_CALIBRATED = 3000
+MAX_COMPARED = 128
+"""Posts on which backends are compared."""
+TUNED: dict[str, dict[str, Any]] = {
+    "standard": {"train_layers": 4, "epochs": 3, "patience": 2, "contrastive_epochs": 2, "augment": 0.0},
+    "thorough": {"train_layers": 12, "epochs": 6, "patience": 3, "contrastive_epochs": 2, "augment": 0.2},
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fitted:
+    """All that a bundle of new labels has over its encoder, and the out-of-fold logits it was calibrated on."""
+
+    labels: Heads
+    stance: Heads | None
+    calibration: Calibration
+    body: ModelBundle
+    figures: dict[str, Any]
+
+    def logits(self, texts: Sequence[str], pool: Pool) -> FloatArray:
+        """Label logits of texts, as the bundle will give them; shape (n_texts, n_labels)."""
+        from narratives.backends.linear import LinearModel
+
+        found = self.labels.encoder.logits(pool(texts))
+        if self.labels.terms is not None:
+            found = found + LinearModel(terms_weights(self.labels, None, found.shape[1])).logits(texts).labels
+        return found
+
+
+def train_labels(
+    posts: Sequence[Post],
+    parts: Sequence[str | None],
+    taxonomy: Taxonomy,
+    folder: str | Path,
+    *,
+    budget: Budget = "fast",
+    config: TrainConfig | None = None,
+    start: ModelBundle | None = None,
+    command: str = "",
+    on_progress: OnProgress = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> ModelBundle:
+    """Train a bundle on labels of your own.
+
+    Args:
+        posts: annotated posts.
+        parts: the part of a split each came with, or None: "test" posts are measured on, all others trained on. Without any, a fifth is
+            held out by hash of the group where there are `MIN_FOR_TEST` posts.
+        start: a trained bundle: its encoder, labels and stance stay as they are, labels that it lacks are added.
+
+    Raises:
+        ConfigError: there is no post to train on, or `start` cannot take labels.
+        MissingDependency: `narratives[train]` is not installed.
+    """
+    folder, config = Path(folder), config or TrainConfig()
+    started = time.monotonic()
+    if start is not None:
+        budget = "fast"
+        taxonomy = _only_new(taxonomy, start)
+    train, test = split_posts(posts, parts)
+    say(f"{len(train)} posts to train on, {len(test) or 'none'} to measure on{'' if test else ': too few to hold any out'}")
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch = Path(scratch_name)
+        body = start or base_of(config, scratch)
+        fitted = fit_labels(train, taxonomy, body, budget=budget, config=config, scratch=scratch, on_progress=on_progress, say=say)
+        bundle, extra = assemble(fitted, taxonomy, folder.name, config, start, scratch)
+        bundle = bundle.save_pretrained(folder, extra_files=extra)
+        say("comparing backends")
+        bundle = dataclasses.replace(bundle, agreement=_agreement(bundle, train[:MAX_COMPARED])).save_pretrained(folder, extra_files=extra)
+        say("measuring")
+        metrics = _measured(bundle, fitted, taxonomy, train, test) | {
+            "command": command,
+            "budget": budget,
+            "started_from": start.model_id if start else None,
+            "kept_labels": list(start.labels) if start else [],
+            "training_minutes": round((time.monotonic() - started) / 60, 2),
+            "n_posts": {"train": len(train), "test": len(test)},
+            "n_by_label": {i: int(n) for i, n in zip(taxonomy.ids, label_targets(train, taxonomy).sum(axis=0), strict=True)},
+            "choices": fitted.figures,
+        }
+        from narratives.training.label_card import label_card
+
+        bundle = dataclasses.replace(bundle, metrics={"new_labels": metrics})
+        bundle = dataclasses.replace(bundle, card=label_card(bundle)).save_pretrained(folder, extra_files=extra)
+    shutil.rmtree(folder.with_name(folder.name + ".training"), ignore_errors=True)
+    return bundle
+
+
+def split_posts(posts: Sequence[Post], parts: Sequence[str | None]) -> tuple[list[Post], list[Post]]:
+    """Posts to train on and posts to measure on; the latter may be none."""
+    if any(part == "test" for part in parts):
+        pairs = list(zip(posts, parts, strict=True))
+        train, test = [p for p, part in pairs if part != "test"], [p for p, part in pairs if part == "test"]
+    elif len(posts) >= MIN_FOR_TEST:
+        test = [p for p in posts if is_test_group(group_of(p))]
+        train = [p for p in posts if not is_test_group(group_of(p))]
+    else:
+        train, test = list(posts), []
+    if not train:
+        raise ConfigError("there is no post to train on; expected some outside the test part")
+    return train, test
+
+
+def base_of(config: TrainConfig, scratch: Path) -> ModelBundle:
+    """The encoder that a config names, as a bundle without labels. A transformers id or folder is written to `scratch` first."""
+    if config.base_model == bundled.NAME:
+        return base_bundle(config.max_length)
+    try:
+        from narratives.encoders import hub
+    except ImportError as error:
+        raise MissingDependency(error.name or "transformers", "train") from error
+    encoder, tokenizer = hub.load_model(config.base_model)
+    backend_tokenizer = tokenizer.backend_tokenizer
+    backend_tokenizer.no_truncation()
+    backend_tokenizer.no_padding()
+    backend_tokenizer.save(str(scratch / "tokenizer.json"))
+    encoder.config.save_pretrained(scratch)
+    state = {f"encoder.{k}": v.detach().float().numpy() for k, v in encoder.state_dict().items() if v.is_floating_point()}
+    pad_id = int(tokenizer.pad_token_id or 0)
+    positions = int(getattr(encoder.config, "max_position_embeddings", config.max_length))
+    usable = positions - (pad_id + 1 if encoder.config.model_type in {"xlm-roberta", "roberta", "camembert"} else 0)
+    hidden = int(encoder.config.hidden_size)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in _head_shapes(0, hidden).items()}
+    return dataclasses.replace(
+        base_bundle(),
+        kind="whole",
+        base_model=config.base_model,
+        base_sha256="",
+        reading=Reading(max_length=min(config.max_length, usable), pad_id=pad_id, latin_kazakh_to_cyrillic=True),
+        weights={**state, **zeros},
+        path=scratch,
+    )
+
+
+def _head_shapes(n_labels: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    n = len(STANCES)
+    return {"labels.weight": (n_labels, hidden), "labels.bias": (n_labels,), "stance.weight": (n, hidden), "stance.bias": (n,)}
+
+
+# ---- fitting ----------------------------------------------------------------------------------------------------------
+
+
+def fit_labels(
+    posts: Sequence[Post],
+    taxonomy: Taxonomy,
+    body: ModelBundle,
+    *,
+    budget: Budget = "fast",
+    config: TrainConfig,
+    scratch: Path,
+    pool: Pool | None = None,
+    on_progress: OnProgress = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Fitted:
+    """Fit heads to posts, with the encoder of `body` or, where the budget allows and a held-out fold favours it, with a tuned one.
+
+    Args:
+        scratch: a folder for what tuning keeps while it runs.
+        pool: features of texts by the encoder of `body`, if the caller has them; None: `pool_with`.
+    """
+    texts, targets = read_texts(posts), label_targets(posts, taxonomy)
+    if not targets.any():
+        raise ConfigError("no post has a label; with definitions alone use `narratives rank`")
+    folds = folds_of(posts, targets, seed=config.seed)
+    if folds.max() < 1:
+        raise ConfigError(f"{len(posts)} posts of one group cannot be cross-validated; expected two groups at least")
+    say("reading the posts with the encoder")
+    pool = pool or pool_with(body)
+    part = body.linear_part()
+    idf = None if part is None else part["idf"].astype(np.float32)
+    figures: dict[str, Any] = {}
+    own_heads = fit_on(posts, texts, pool, targets, folds, taxonomy, idf, say)
+    if budget != "fast":
+        tuned = tune(
+            posts,
+            taxonomy,
+            body,
+            folds,
+            config=dataclasses.replace(config, **TUNED[budget]),
+            scratch=scratch,
+            on_progress=on_progress,
+            say=say,
+        )
+        figures["tuned"] = better = _compare(posts, texts, targets, folds, taxonomy, pool, pool_with(tuned), say)
+        if better["tuned"] > better["frozen"]:
+            say("the tuned encoder is better on held-out posts")
+            body, pool = tuned, pool_with(tuned)
+            held = folds == 0
+            # Only the fold that the tuned encoder did not see may choose and calibrate.
+            own_heads = fit_on(posts, texts, pool, targets, folds, taxonomy, None, say, only_first=True)
+            return _calibrated(posts, texts, pool, targets, taxonomy, own_heads, folds, body, figures, held)
+        say("the tuned encoder is no better on held-out posts; the encoder stays as it is")
+    return _calibrated(posts, texts, pool, targets, taxonomy, own_heads, folds, body, figures, np.ones(len(posts), dtype=bool))
+
+
+def fit_on(
+    posts: Sequence[Post],
+    texts: Sequence[str],
+    pool: Pool,
+    targets: BoolArray,
+    folds: IntArray,
+    taxonomy: Taxonomy,
+    idf: FloatArray | None,
+    say: Callable[[str], None],
+    *,
+    only_first: bool = False,
+) -> Heads:
+    """Heads for the taxonomy's labels, its single_label respected; arguments as `fit_heads` has them."""
+    exclusive = taxonomy.single_label and len(taxonomy) > 1
+    return fit_heads(
+        posts,
+        texts,
+        pool(texts),
+        targets,
+        folds,
+        described=describe(taxonomy, pool),
+        exclusive=exclusive,
+        with_none=exclusive and not bool(targets.any(axis=1).all()),
+        idf=idf,
+        only_first=only_first,
+        say=say,
+    )
+
+
+def _calibrated(
+    posts: Sequence[Post],
+    texts: Sequence[str],
+    pool: Pool,
+    targets: BoolArray,
+    taxonomy: Taxonomy,
+    heads: Heads,
+    folds: IntArray,
+    body: ModelBundle,
+    figures: dict[str, Any],
+    counted: BoolArray,
+) -> Fitted:
+    """Calibrate on the out-of-fold logits of the posts `counted`, and fit the stance where it was annotated."""
+    stances = stance_targets(posts)
+    known = stances != NO_STANCE
+    stance: Heads | None = None
+    stance_logits = np.zeros((len(posts), len(STANCES)), dtype=np.float32)
+    if known.sum() >= 10 and len(set(stances[known].tolist())) > 1:
+        rows = np.flatnonzero(known)
+        some = [posts[i] for i in rows]
+        one_hot = np.eye(len(STANCES), dtype=bool)[stances[rows]]
+        stance_folds = folds_of(some, one_hot, seed=0)
+        some_texts = [texts[i] for i in rows]
+        stance = fit_heads(some, some_texts, pool(some_texts), one_hot, stance_folds, described=None, exclusive=True, idf=heads.idf)
+        stance_logits[rows] = stance.held_out
+    rows = np.flatnonzero(counted)
+    if len(rows) > MAX_CALIBRATED:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_CALIBRATED, replace=False))
+    calibration = calibrate(heads.held_out[rows], targets[rows], stance_logits[rows], stances[rows], single=taxonomy.single_label)
+    calibration = dataclasses.replace(calibration, has_stance=stance is not None)
+    figures = figures | {"labels": as_figures(heads.chosen), "stance": as_figures(stance.chosen) if stance else None}
+    return Fitted(heads, stance, calibration, body, figures)
+
+
+def calibrate(logits: FloatArray, targets: BoolArray, stance_logits: FloatArray, stances: IntArray, *, single: bool) -> Calibration:
+    """As `fit_calibration`; where labels exclude each other, one temperature for all, and thresholds for the strongest label alone.
+
+    Args:
+        logits: out-of-fold, shape (n, n_labels); targets alike.
+    """
+    n_labels = targets.shape[1]
+    if not single or n_labels == 1:
+        return fit_calibration(logits, targets, stance_logits, stances)
+    one = bool(targets.any(axis=1).all())
+    over = logits if one else np.concatenate([logits, np.zeros_like(logits[:, :1])], axis=1)
+    truth = np.where(targets.any(axis=1), targets.argmax(axis=1), n_labels)
+    temperature = fit_temperature(over, truth.astype(np.int64))[0]
+    known = stances != NO_STANCE
+    made = Calibration(
+        (1 / temperature,) * n_labels,
+        (0.0,) * n_labels,
+        (0.5,) * n_labels,
+        fit_temperature(stance_logits[known], stances[known])[0] if known.sum() >= 5 else 1.0,
+        exclusive="one" if one else "at most one",
+    )
+    probabilities = made.probabilities(logits)
+    strongest = np.where(probabilities == probabilities.max(axis=1, keepdims=True), probabilities, 0.0).astype(np.float32)
+    # The strongest of n probabilities that sum to 1 is never below 1/n.
+    least = np.full(n_labels, np.floor(1e4 / n_labels) / 1e4 - 1e-4, dtype=np.float32)
+    balanced = least if one else choose_thresholds(strongest, targets)
+    precise = np.maximum(balanced, high_precision_thresholds(strongest, targets))
+    points = {"high_precision": precise, "high_recall": np.minimum(balanced, least)}
+    return dataclasses.replace(
+        made,
+        thresholds=tuple(round(float(t), 4) for t in balanced),
+        operating_points={name: tuple(round(float(t), 4) for t in values) for name, values in points.items()},
+        recall_guaranteed=(False,) * n_labels,
+    )
+
+
+def tune(
+    posts: Sequence[Post],
+    taxonomy: Taxonomy,
+    body: ModelBundle,
+    folds: IntArray,
+    *,
+    config: TrainConfig,
+    scratch: Path,
+    on_progress: OnProgress,
+    say: Callable[[str], None],
+) -> ModelBundle:
+    """The encoder tuned on all posts but those of fold 0, which stop it: a contrastive pass, then its heads and top layers together."""
+    try:
+        from narratives.backends.torch import NarrativeModel
+        from narratives.training.fit import fit
+        from narratives.training.train import difference
+    except ImportError as error:
+        raise MissingDependency(error.name or "torch", "train") from error
+    if body.kind != "difference" or any(name.startswith("difference.") for name in body.weights):
+        raise ConfigError("only the shipped encoder is tuned here; for another base model leave out --budget, or take --budget fast")
+    say(f"tuning the top {config.train_layers} layers of the encoder")
+    encoder, tokenizer = bundled.load_model()
+    model = NarrativeModel(encoder, n_labels=len(taxonomy), n_stances=len(STANCES), dropout=config.dropout)
+    fit(
+        model,
+        tokenizer.backend_tokenizer,
+        prefix=bundled.PREFIX,
+        pad_id=bundled.PAD_ID,
+        train=[p for p, f in zip(posts, folds, strict=True) if f != 0],
+        validation=[p for p, f in zip(posts, folds, strict=True) if f == 0],
+        taxonomy=taxonomy,
+        config=config,
+        checkpoint=scratch / "tuning",
+        on_progress=on_progress,
+    )
+    state = {name: value.detach().float().numpy() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
+    _shape, base = bundled.read_weights()
+    return dataclasses.replace(body, weights=difference(base, state))
+
+
+def _compare(
+    posts: Sequence[Post],
+    texts: Sequence[str],
+    targets: BoolArray,
+    folds: IntArray,
+    taxonomy: Taxonomy,
+    frozen: Pool,
+    tuned: Pool,
+    say: Callable[[str], None],
+) -> dict[str, float]:
+    """Merit of heads over both encoders on fold 0, each fitted to the other folds with choices made there."""
+    held = folds == 0
+    rows = np.flatnonzero(~held)
+    rest, rest_texts, others = [posts[i] for i in rows], [texts[i] for i in rows], [texts[i] for i in np.flatnonzero(held)]
+    found = {}
+    for name, pool in (("frozen", frozen), ("tuned", tuned)):
+        inner = folds_of(rest, targets[rows], seed=1)
+        heads = fit_on(rest, rest_texts, pool, targets[rows], inner, taxonomy, None, lambda _: None)
+        fitted = Fitted(heads, None, Calibration.identity(len(taxonomy)), base_bundle(), {})
+        found[name] = merit(fitted.logits(others, pool), targets[held], exclusive=taxonomy.single_label and bool(targets.any(axis=1).all()))
+    say(f"on held-out posts: encoder as it is {found['frozen']:.3f}, tuned {found['tuned']:.3f}")
+    return found
+
+
+# ---- the bundle -------------------------------------------------------------------------------------------------------
+
+
+def assemble(
+    fitted: Fitted, taxonomy: Taxonomy, name: str, config: TrainConfig, start: ModelBundle | None, scratch: Path
+) -> tuple[ModelBundle, dict[str, Path]]:
+    """The bundle of fitted heads over their encoder; with `start`, its own labels first, untouched, and the new ones after them."""
+    body, n_new = fitted.body, len(taxonomy)
+    hidden = fitted.labels.encoder.weight.shape[1]
+    heads = {"labels.weight": fitted.labels.encoder.weight, "labels.bias": fitted.labels.encoder.bias}
+    stance = (
+        fitted.stance.encoder if fitted.stance else Linear(np.zeros((len(STANCES), hidden), np.float32), np.zeros(len(STANCES), np.float32))
+    )
+    heads |= {"stance.weight": stance.weight, "stance.bias": stance.bias}
+    joined: dict[str, Any] = {}
+    if fitted.labels.terms is not None or (fitted.stance is not None and fitted.stance.terms is not None):
+        joined = terms_weights(fitted.labels, fitted.stance, n_new)
+    calibration, whole = fitted.calibration, taxonomy
+    if start is not None:
+        heads, joined, calibration, whole = _extended(start, heads, joined, fitted.calibration, taxonomy)
+    prefixes = ("difference.", "encoder.")
+    encoder = {key: value for key, value in body.weights.items() if key.startswith(prefixes)}
+    bundle = ModelBundle(
+        name=name,
+        taxonomy=whole,
+        taxonomy_text=dump(whole),
+        kind=body.kind,
+        base_model=body.base_model,
+        base_sha256=body.base_sha256,
+        reading=body.reading,
+        calibration=calibration,
+        train_config=config,
+        metrics={},
+        card="Not measured yet.\n",
+        weights={**encoder, **heads, **{f"joined.{key}": value for key, value in joined.items()}},
+        path=body.path,
+    )
+    return bundle, _files_of(bundle, scratch)
+
+
+def terms_weights(labels: Heads, stance: Heads | None, n_labels: int) -> dict[str, Any]:
+    """A linear part under `LinearModel`'s names, zeros where nothing is joined."""
+
+    def of(head: Linear | None, n: int) -> tuple[npt.NDArray[np.float16], FloatArray]:
+        if head is None:
+            return np.zeros((n, N_FEATURES), np.float16), np.zeros(n, np.float32)
+        return head.weight.astype(np.float16), head.bias
+
+    (a, b), (c, d) = of(labels.terms, n_labels), of(stance.terms if stance else None, len(STANCES))
+    return {"idf": labels.idf, "labels.weight": a, "labels.bias": b, "stance.weight": c, "stance.bias": d}
+
+
+def _extended(
+    start: ModelBundle, heads: dict[str, Any], joined: dict[str, Any], new: Calibration, taxonomy: Taxonomy
+) -> tuple[dict[str, Any], dict[str, Any], Calibration, Taxonomy]:
+    old_heads, old_part, old = start.heads(), start.linear_part(), start.calibration
+    n_old, n_new = len(start.labels), len(taxonomy)
+    both = {key: np.concatenate([old_heads[key], heads[key]]) for key in ("labels.weight", "labels.bias")}
+    both |= {key: old_heads[key] for key in ("stance.weight", "stance.bias")}
+    if old_part is not None or joined:
+        zeros = {"labels.weight": np.zeros((n_old, N_FEATURES), np.float16), "labels.bias": np.zeros(n_old, np.float32)}
+        zeros |= {"stance.weight": np.zeros((len(STANCES), N_FEATURES), np.float16), "stance.bias": np.zeros(len(STANCES), np.float32)}
+        blank = {"labels.weight": np.zeros((n_new, N_FEATURES), np.float16), "labels.bias": np.zeros(n_new, np.float32)}
+        before, after = old_part or zeros, joined or blank
+        idf = old_part["idf"] if old_part is not None else joined["idf"]
+        joined = {"idf": idf} | {key: before[key] for key in ("stance.weight", "stance.bias")}
+        joined |= {key: np.concatenate([before[key], after[key]]) for key in ("labels.weight", "labels.bias")}
+    points = {
+        name: (*old.operating_points[name], *new.operating_points[name]) for name in old.operating_points if name in new.operating_points
+    }
+    guaranteed = (*old.recall_guaranteed, *new.recall_guaranteed) if old.recall_guaranteed else ()
+    calibration = dataclasses.replace(
+        old,
+        slopes=(*old.slopes, *new.slopes),
+        intercepts=(*old.intercepts, *new.intercepts),
+        thresholds=(*old.thresholds, *new.thresholds),
+        operating_points=points,
+        recall_guaranteed=guaranteed,
+        # It was fitted to what the old labels flag, and would drop posts that carry a new one.
+        screen_threshold=None,
+    )
+    name = start.taxonomy.name if start.taxonomy.name == taxonomy.name else f"{start.taxonomy.name}+{taxonomy.name}"
+    whole = Taxonomy(name, start.taxonomy.version, (*start.taxonomy.labels, *taxonomy.labels))
+    return both, joined, calibration, whole
+
+
+def _only_new(taxonomy: Taxonomy, start: ModelBundle) -> Taxonomy:
+    """The labels that a bundle lacks.
+
+    Raises:
+        ConfigError: it lacks none, or cannot take any.
+    """
+    if start.kind == "linear":
+        raise ConfigError(f"{start.name} is a linear bundle, whose features depend on its labels; train a new one instead of --from")
+    if start.calibration.exclusive or taxonomy.single_label:
+        raise ConfigError("labels that exclude each other cannot be added to others; train a new bundle without --from")
+    new = tuple(label for label in taxonomy if label.id not in start.labels)
+    if not new:
+        raise ConfigError(
+            f"{start.name} has all of these labels already: {', '.join(taxonomy.ids)}. Train without --from to train them again."
+        )
+    return dataclasses.replace(taxonomy, labels=new)
+
+
+def _files_of(bundle: ModelBundle, scratch: Path) -> dict[str, Path]:
+    """For a bundle with its own graph: the graph with the new heads in it, the tokenizer and the config."""
+    if bundle.kind != "whole" or bundle.path is None:
+        return {}
+    from narratives.training.train import export_graph
+
+    target = scratch / "export"
+    target.mkdir(exist_ok=True)
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copyfile(bundle.path / name, target / name)
+    export_graph(bundle.torch_module(), target / "model.onnx")
+    return {name: target / name for name in ("tokenizer.json", "config.json", "model.onnx")}
+
+
+def _agreement(bundle: ModelBundle, posts: Sequence[Post]) -> dict[str, Any]:
+    """How far fast backends decide otherwise than float32: torch's where it is in the bundle, else onnxruntime's."""
+    from narratives.training.train import check_agreement, raw_logits
+
+    reference = "torch" if bundle.kind == "whole" else "onnx"
+    found = check_agreement(bundle, posts, raw_logits(bundle, posts, ScoreConfig(backend=reference, evidence=False))[0])
+    return {name: {**figures, "reference": reference} for name, figures in found.items()}
+
+
+def _measured(bundle: ModelBundle, fitted: Fitted, taxonomy: Taxonomy, train: Sequence[Post], test: Sequence[Post]) -> dict[str, Any]:
+    """Figures on the test part by the bundle as it is shipped; without one, of the out-of-fold logits that chose and calibrated."""
+    from narratives.training.train import measure
+
+    if test:
+        scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))
+        return {"measured_on": "test", "figures": measure(scorer, _for(bundle, test))}
+    stances = stance_targets(train)
+    guess = np.zeros(len(train), dtype=np.int64)
+    if fitted.stance is not None:
+        guess[stances != NO_STANCE] = fitted.stance.held_out.argmax(axis=1)
+    probabilities = fitted.calibration.probabilities(fitted.labels.held_out)
+    figures = evaluate(
+        label_ids=taxonomy.ids,
+        targets=label_targets(train, taxonomy),
+        probabilities=probabilities,
+        predicted=fitted.calibration.decide(probabilities, np.array(fitted.calibration.thresholds)),
+        stance_targets=stances if fitted.stance is not None else np.full_like(stances, NO_STANCE),
+        stance_predictions=guess,
+        languages=[post.language or "unknown" for post in train],
+        groups=[group_of(post) for post in train],
+    )
+    return {"measured_on": "cross-validation", "figures": figures}
+
+
+def _for(bundle: ModelBundle, posts: Sequence[Post]) -> list[Post]:
+    return [dataclasses.replace(p, labels=tuple(i for i in p.labels or () if i in bundle.labels)) for p in posts]
