@@ -15,8 +15,8 @@ training alone, on a machine that others may use, so CPU seconds are given too. 
 - frozen encoder and logistic regression: mean-pooled multilingual-e5-small as the runtime graph has it, standardised. It and our training
   read the same features; they are made once for each set, and a row is charged its share of those seconds.
 - SetFit, with the same encoder and its own head; fewer iterations the more posts there are, see `SETFIT_ITERATIONS`.
-- model2vec's classifier. No hub is reached: its static embeddings are made from our encoder as `model2vec.distill` makes them (each token
-  alone through the encoder, PCA to 256, SIF weights), once, which is not counted as training.
+- model2vec's classifier. No hub is reached: its static embeddings are made of our encoder's token embeddings (PCA to 256, SIF weights, as
+  `model2vec.distill` does), once, which is not counted as training. Its own distillation would pass each token through the encoder first.
 
 Where a post may have several labels, thresholds are chosen as ours are (`choose_thresholds`): TF-IDF and the frozen encoder on out-of-fold
 probabilities of five folds, SetFit and model2vec on a fifth of the training posts, which their encoder does not see.
@@ -356,21 +356,14 @@ def setfit(task: Task, keep: Path) -> Bools:
 
 
 def static_model(keep: Path) -> object:
-    """Static embeddings of our encoder, as `model2vec.distill` makes them: `<s> token </s>` through the encoder, mean, PCA, SIF."""
-    import torch
+    """Static embeddings of our encoder: its token embeddings, PCA to 256 and SIF weights as `model2vec.distill` has them."""
     from model2vec import StaticModel
     from model2vec.distill.inference import apply_pca, compute_weights
 
     path = keep / "static.npy"
     if not path.is_file():
-        model, _ = bundled.load_model()
-        ids = torch.from_numpy(bundled.kept_ids())
-        rows = []
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            for part in ids.split(1024):
-                batch = torch.stack([torch.full_like(part, bundled.BOS_ID), part, torch.full_like(part, bundled.EOS_ID)], dim=1)
-                rows.append(model(input_ids=batch).last_hidden_state.float().mean(dim=1).numpy())
-        vectors = np.concatenate(rows)
+        _shape, weights = bundled.read_weights()
+        vectors = weights["embeddings.word_embeddings.weight"][bundled.kept_ids()]
         np.save(path, (apply_pca(vectors, 256) * compute_weights(len(vectors), sif_coefficient=1e-4)[:, None]).astype(np.float32))
     return StaticModel(vectors=np.load(path), tokenizer=bundled.build_tokenizer(trimmed=True), config={}, normalize=True)
 

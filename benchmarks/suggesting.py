@@ -1,6 +1,7 @@
 """Posts that `narratives suggest` chooses to annotate against posts drawn at random: what a model learns from as many of either.
 
     python benchmarks/suggesting.py --data ../shared/data
+    python benchmarks/suggesting.py --data ../shared/data --task rare-topics --sizes 40 80
 
 UNLP 2025's techniques in Russian Telegram posts (split as in `retraining.py`): training posts play the dump, their labels the annotator.
 Round 1 chooses by the labels' definitions alone, each later one with a model trained on what was annotated so far. Random choice has as
@@ -11,6 +12,7 @@ many posts and trains the same way; both are repeated with five seeds. Measured 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +33,17 @@ from narratives.training.newlabels import Fitted, fit_labels
 from narratives.training.suggest import choose
 
 Array = npt.NDArray[np.float32]
+
+
+RARE = ("entertainment", "geography", "health")
+
+
+def rare_topics(data: Path) -> retraining.Task:
+    """SIB-200 in both languages as a dump: of three topics every tenth sentence is kept, so that they are rare, as labels are."""
+    whole = retraining.topics(data, None, 0, only_russian=False)
+    kept = [p for p in whole.train if not set(p.labels or ()) & set(RARE) or int(retraining.order(p.group or "", 0), 16) % 10 == 0]
+    taxonomy = dataclasses.replace(whole.taxonomy, single_label=False)
+    return dataclasses.replace(whole, train=kept, taxonomy=taxonomy, single=False)
 
 
 def fitted_to(posts: list[Post], task: retraining.Task, pool: retraining.Pool, seed: int) -> Fitted:
@@ -93,11 +106,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--keep", type=Path, default=Path("out/retraining"))
+    parser.add_argument("--task", choices=["techniques", "rare-topics"], default="techniques")
     parser.add_argument("--sizes", type=int, nargs="*", default=[60, 120, 200])
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     arguments.keep.mkdir(parents=True, exist_ok=True)
-    task, known = retraining.techniques(arguments.data), retraining.features(arguments.data, arguments.keep, topics=False)
+    rare = arguments.task == "rare-topics"
+    task = rare_topics(arguments.data) if rare else retraining.techniques(arguments.data)
+    known = retraining.features(arguments.data, arguments.keep, topics=rare)
     runs = {
         way: [annotate(task, known.pool, arguments.sizes, seed, at_random=way == "random") for seed in range(arguments.seeds)]
         for way in ("suggest", "random")

@@ -13,7 +13,7 @@ from rich.table import Table
 from narratives.cli.options import OperatingPointOption, out, printable
 from narratives.config import ScoreConfig
 
-_COLOURS = {"better": "green", "worse": "red", "no difference shown": "default"}
+_COLOURS = {"better": "green", "worse": "red"}
 
 
 def compare(
@@ -38,11 +38,11 @@ def compare(
     posts = part_of_data(read_annotated(data, one.taxonomy), one, part)
     found = run_compare(one, two, posts, config=ScoreConfig(evidence=False, operating_point=operating_point))
     table = Table(title=f"{found.n_posts} posts ({part}): {found.first} and {found.second}", title_justify="left")
-    for name in ("", "n", "first", "second", "second less first [95%]", ""):
+    for name in ("", "n", "first", "second", "difference [95%]", ""):
         table.add_column(name, justify="left" if not name else "right")
     for row in found.rows:
         name = row.name if row.what == "label" else f"{row.name}: {row.what}"
-        verdict = f"[{_COLOURS[row.verdict]}]{row.verdict}[/]"
+        verdict = f"[{_COLOURS[row.verdict]}]{row.verdict}[/]" if row.verdict in _COLOURS else ""
         table.add_row(name, str(row.n_posts), f"{row.first.value:.3f}", f"{row.second.value:.3f}", escape(str(row.difference)), verdict)
     out.print(table)
     for label, counts in found.n_changes.items():

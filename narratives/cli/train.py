@@ -33,7 +33,7 @@ def train(
     budget: Annotated[
         Literal["auto", "fast", "standard", "thorough"],
         typer.Option(
-            help="fast: the encoder stays as it is, about a minute for 1,000 posts. standard: its top layers are tuned too. thorough: all "
+            help="fast: the encoder stays as it is (see docs/retraining.md for minutes). standard: top layers are tuned. thorough: all "
             "layers. auto: the whole journey by events for a corpus of 1,000 posts with groups, else fast."
         ),
     ] = "auto",

@@ -198,7 +198,8 @@ def _f1_chart(e: Evaluation) -> dict[str, Any]:
     y = {"field": "label", "type": "nominal", "sort": {"field": "F1", "order": "descending"}, "title": None}
     scale = {"domain": [0, 1]}
     return {
-        "width": 560,
+        "width": 600,
+        "padding": {"left": 24, "top": 5, "right": 5, "bottom": 5},
         "height": {"step": 26},
         "data": {"values": rows},
         "layer": [
@@ -221,8 +222,8 @@ def _facets(values: list[dict[str, Any]], layers: list[dict[str, Any]], x: str, 
         "facet": {"field": "label", "type": "nominal"},
         "columns": 4,
         "spec": {
-            "width": 130,
-            "height": 130,
+            "width": 165,
+            "height": 150,
             "layer": [{**layer, "encoding": {**encoding, **layer.get("encoding", {})}} for layer in layers],
         },
     }
