@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from narratives.cli import corpus, predict, score, train
+from narratives.cli import corpus, predict, score, serve, train
 from narratives.cli.options import err
 from narratives.errors import NarrativesError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command()(score.score)
 app.command()(predict.predict)
 app.command()(predict.labels)
+app.command()(serve.serve)
 app.command()(train.train)
 app.command()(train.evaluate)
 
