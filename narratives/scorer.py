@@ -18,7 +18,7 @@ from narratives import plugins
 from narratives.backends import Backend, Logits
 from narratives.backends.linear import LinearModel
 from narratives.bundle import ModelBundle
-from narratives.config import ScoreConfig
+from narratives.config import ScoreConfig, may_have_bfloat16
 from narratives.errors import ConfigError
 from narratives.records import STANCES, Cell, Evidence, Post, Prediction, Stance, column_names, to_row
 from narratives.taxonomy import Taxonomy
@@ -104,7 +104,7 @@ class Scorer:
         """A scorer for a bundle that is already loaded."""
         config = config or ScoreConfig()
         runtime = bundle.runtime(on_progress) if on_progress is not None else bundle.runtime()
-        name = config.backend if config.backend != "auto" else choose_backend(bundle)
+        name = config.backend if config.backend != "auto" else choose_backend(bundle, on_progress or (lambda _: None))
         backend = cast(Backend, plugins.load("backend", plugins.BACKENDS, name)(runtime, config))
         return cls(bundle, config, backend)
 
@@ -320,15 +320,16 @@ class BatchMap:
         return {**self.__dict__, "_scorer": None}
 
 
-def choose_backend(bundle: ModelBundle) -> str:
+def choose_backend(bundle: ModelBundle, on_progress: Callable[[str], None] = lambda _: None) -> str:
     """linear for a linear bundle; OpenVINO where the CPU has bfloat16 and the bundle's agreement check passed; else onnx."""
     if bundle.kind == "linear":
         return "linear"
     flipped = bundle.agreement.get("openvino", {}).get("flipped_share")
-    if isinstance(flipped, float) and flipped <= MAX_FLIPPED:
+    if isinstance(flipped, float) and flipped <= MAX_FLIPPED and may_have_bfloat16():
         try:
             from narratives.backends.openvino import has_bfloat16
         except ImportError:
+            on_progress("this CPU computes in bfloat16: pip install 'narratives[fast]' scores several times faster")
             return "onnx"
         if has_bfloat16():
             return "openvino"
