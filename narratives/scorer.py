@@ -329,7 +329,7 @@ def choose_backend(bundle: ModelBundle, on_progress: Callable[[str], None] = lam
         try:
             from narratives.backends.openvino import has_bfloat16
         except ImportError:
-            on_progress("this CPU computes in bfloat16: pip install 'narratives[fast]' scores several times faster")
+            on_progress("this CPU computes in bfloat16: pip install 'narratives[fast]' scores faster")
             return "onnx"
         if has_bfloat16():
             return "openvino"
