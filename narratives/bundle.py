@@ -2,12 +2,12 @@
 
     bundle.json          the manifest: format, base model, labels, how texts are read, a sha256 for every other file
     taxonomy.toml        the bundle's own copy of its labels
-    weights.safetensors  one of three kinds, see `WeightKind`; `joined.*` is a linear model beside an encoder
+    weights.safetensors  of one of four kinds, see `WeightKind`; `joined.*` is a linear model beside an encoder
     calibration.json     per label: Platt's slope and intercept, threshold; the stance temperature
     train_config.json    the resolved settings it was trained with
     metrics.json         what was measured, on which posts
     README.md            the model card
-    tokenizer.json, model.onnx, config.json   only for base models that no installed package carries
+    tokenizer.json, model.onnx, config.json   for base models that no installed package carries, and runtime exports
 
 A bundle of the shipped encoder holds only its difference to that encoder (8 bits a weight); the graph that backends run is
 made from both at first use, without torch, and kept in the user's cache folder under the digest of what it was made from.
@@ -52,8 +52,9 @@ _MAX_WEIGHT_BYTES = 4 * 2**30
 _EMBEDDINGS = "embeddings.word_embeddings.weight"
 _REQUIRED = ("taxonomy.toml", "weights.safetensors", "calibration.json", "train_config.json", "metrics.json", "README.md")
 
-WeightKind = Literal["difference", "whole", "linear"]
-"""difference: 8-bit difference to the shipped encoder; whole: all weights, with model.onnx; linear: TF-IDF weights."""
+WeightKind = Literal["difference", "whole", "linear", "runtime"]
+"""difference: 8-bit difference to the shipped encoder; whole: all weights, with model.onnx; linear: TF-IDF weights; runtime: a
+difference made into model.onnx and tokenizer.json (`exports/runtime.py`), without weights to train on."""
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -219,13 +220,13 @@ class ModelBundle:
             pad_id=self.reading.pad_id,
             graph=None if is_linear else (lambda: self._graph(on_progress)),
             tokenizer=None if is_linear else (lambda: self._tokenizer(on_progress)),
-            has_int8_weights=self.kind == "difference",
+            has_int8_weights=self.kind in ("difference", "runtime"),
             torch_module=None if is_linear else self.torch_module,
             linear_weights=(lambda: dict(self.weights)) if is_linear else None,
         )
 
     def _graph(self, on_progress: Progress) -> Path:
-        if self.kind == "whole":
+        if self.kind in ("whole", "runtime"):
             return self._file("model.onnx")
         key = hashlib.sha256(f"{self._encoder_digest()}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
 
@@ -251,7 +252,7 @@ class ModelBundle:
         return digest.hexdigest()
 
     def _tokenizer(self, on_progress: Progress) -> Path:
-        if self.kind == "whole":
+        if self.kind in ("whole", "runtime"):
             return self._file("tokenizer.json")
 
         def make(target: Path) -> None:
@@ -269,6 +270,8 @@ class ModelBundle:
 
     def torch_module(self) -> NarrativeModel:
         """The encoder and its heads in torch, float32, in evaluation mode, without `linear_part`. Needs `narratives[train]`."""
+        if self.kind == "runtime":
+            raise BundleError(self.path or self.name, "is a runtime export without torch weights; use the bundle it was made from")
         import torch
         from transformers import AutoConfig, AutoModel
 
@@ -447,8 +450,8 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
             raise BundleError(path, f"calibration.json: expected {n} finite numbers for each setting")
     if calibration.exclusive not in ("", "one", "at most one"):
         raise BundleError(path, f"calibration.json: exclusive is {calibration.exclusive!r}, expected '', 'one' or 'at most one'")
-    if bundle.kind not in ("difference", "whole", "linear"):
-        raise BundleError(path, f"kind {bundle.kind!r}, expected difference, whole or linear")
+    if bundle.kind not in ("difference", "whole", "linear", "runtime"):
+        raise BundleError(path, f"kind {bundle.kind!r}, expected difference, whole, linear or runtime")
 
 
 def _check_linear_part(bundle: ModelBundle, path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 from narratives.errors import ConfigError, UnknownName
@@ -149,3 +151,13 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS and Windows
+
+
+def may_have_bfloat16() -> bool:
+    """False where this CPU surely does not compute in bfloat16, by its flags on Linux: to ask OpenVINO means to load it."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True  # not Linux
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", flags, flags=re.MULTILINE)
+    return found is None or bool({"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"} & set(found[1].split()))

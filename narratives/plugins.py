@@ -44,8 +44,19 @@ WRITERS = _table(
         "parquet": Leaf("narratives.writers.parquet:ParquetWriter", "Parquet, the default", (".parquet", ".pq")),
         "jsonl": Leaf("narratives.writers.jsonl:JsonlWriter", "JSON lines", (".jsonl", ".ndjson")),
         "csv": Leaf("narratives.writers.delimited:CsvWriter", "CSV that a spreadsheet opens safely", (".csv",)),
+        "xlsx": Leaf("narratives.writers.xlsx:XlsxWriter", "XLSX with filters and coloured probabilities", (".xlsx",)),
     }
 )
+
+EXPORTS = _table(
+    {
+        "label-studio": Leaf("narratives.writers.label_studio:LabelStudioWriter", "Label Studio tasks with predictions, and its interface"),
+        "argilla": Leaf("narratives.writers.argilla:ArgillaWriter", "Argilla records with suggestions, and a dataset's settings"),
+        "doccano": Leaf("narratives.writers.doccano:DoccanoWriter", "doccano JSON lines"),
+        "stix": Leaf("narratives.writers.stix:StixWriter", "STIX 2.1 bundle with DISARM techniques"),
+    }
+)
+"""What `convert` writes beside the tables: made for one program each, with what that program has a place for."""
 
 BACKENDS = _table(
     {

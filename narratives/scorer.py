@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ from narratives import plugins
 from narratives.backends import Backend, Logits
 from narratives.backends.linear import LinearModel
 from narratives.bundle import ModelBundle
-from narratives.config import ScoreConfig
+from narratives.config import ScoreConfig, may_have_bfloat16
 from narratives.errors import ConfigError
-from narratives.records import STANCES, Evidence, Post, Prediction, Stance
+from narratives.records import STANCES, Cell, Evidence, Post, Prediction, Stance, column_names, to_row
 from narratives.taxonomy import Taxonomy
 from narratives.text.language import detect
 from narratives.text.normalize import NormalizedText, normalize
@@ -104,7 +104,7 @@ class Scorer:
         """A scorer for a bundle that is already loaded."""
         config = config or ScoreConfig()
         runtime = bundle.runtime(on_progress) if on_progress is not None else bundle.runtime()
-        name = config.backend if config.backend != "auto" else choose_backend(bundle)
+        name = config.backend if config.backend != "auto" else choose_backend(bundle, on_progress or (lambda _: None))
         backend = cast(Backend, plugins.load("backend", plugins.BACKENDS, name)(runtime, config))
         return cls(bundle, config, backend)
 
@@ -153,6 +153,14 @@ class Scorer:
                     yield self._predict(ready.result())
             if ahead is not None:
                 yield self._predict(ahead.result())
+
+    def as_map(self, column: str = "text") -> BatchMap:
+        """A function over columns, for tables: `dataset.map(scorer.as_map(), batched=True)`, or called on a pandas or polars table.
+
+        Args:
+            column: the one that holds the texts; None in it counts as an empty text.
+        """
+        return BatchMap(self, column)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -272,15 +280,57 @@ class Scorer:
         return found
 
 
-def choose_backend(bundle: ModelBundle) -> str:
+class BatchMap:
+    """Columns in, columns out: the output's columns beside those of the post, `language` to `model`, one list each.
+
+    Sent to another process it travels as the bundle's place and the settings, and loads the model there. `datasets` keys its cache by
+    what is sent: the bundle's digest is part of it, so another model never finds this one's results.
+    """
+
+    def __init__(self, scorer: Scorer, column: str = "text") -> None:
+        self._scorer: Scorer | None = scorer
+        self._bundle, self._config = scorer.bundle.path or scorer.bundle, scorer.config
+        self._digest, self._column = scorer.bundle.digest, column
+
+    def __call__(self, columns: Mapping[str, Sequence[str | None]]) -> dict[str, list[Cell]]:
+        """Score a column of texts.
+
+        Raises:
+            ConfigError: there is no such column, or the bundle is not the one this was made of.
+        """
+        try:
+            texts = columns[self._column]
+        except Exception as error:  # each kind of table has its own
+            found = ", ".join(str(name) for name in getattr(columns, "columns", columns))
+            raise ConfigError(f"no column {self._column!r}; found {found}. Name it: as_map(column)") from error
+        scorer = self._loaded()
+        posts = [Post(text=text if isinstance(text, str) else "") for text in texts]
+        rows = [to_row(prediction, scorer.labels) for prediction in scorer.pipe(posts)]
+        names = column_names(scorer.labels)
+        return {name: [row[name] for row in rows] for name in names[names.index("language") :]}
+
+    def _loaded(self) -> Scorer:
+        if self._scorer is None:
+            bundle = bundles.load(self._bundle) if isinstance(self._bundle, Path) else self._bundle
+            if bundle.digest != self._digest:
+                raise ConfigError(f"{bundle.path}: the bundle was replaced since this function was made; make it again")
+            self._scorer = Scorer.from_bundle(bundle, config=self._config)
+        return self._scorer
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_scorer": None}
+
+
+def choose_backend(bundle: ModelBundle, on_progress: Callable[[str], None] = lambda _: None) -> str:
     """linear for a linear bundle; OpenVINO where the CPU has bfloat16 and the bundle's agreement check passed; else onnx."""
     if bundle.kind == "linear":
         return "linear"
     flipped = bundle.agreement.get("openvino", {}).get("flipped_share")
-    if isinstance(flipped, float) and flipped <= MAX_FLIPPED:
+    if isinstance(flipped, float) and flipped <= MAX_FLIPPED and may_have_bfloat16():
         try:
             from narratives.backends.openvino import has_bfloat16
         except ImportError:
+            on_progress("this CPU computes in bfloat16: pip install 'narratives[fast]' scores faster")
             return "onnx"
         if has_bfloat16():
             return "openvino"

@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
-from narratives.cli import app
 from tests.conftest import ROOT
 
 
@@ -21,23 +19,6 @@ def test_notebooks_run_top_to_bottom_and_are_committed_without_outputs(path: Pat
     names: dict[str, object] = {}
     for cell in cells:
         exec(compile("".join(cell["source"]), str(path), "exec"), names)
-
-
-def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
-    exec(compile(block, "README.md", "exec"), {})
-    assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_commands_and_options_in_the_readme_exist() -> None:
-    group = typer.main.get_command(app)
-    for line in re.findall(r"^(?:\S*/)?narratives (.+)$", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE):
-        words = line.split(" #")[0].split()
-        command = group.commands[words[0]]  # type: ignore[attr-defined]
-        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        for word in words[1:]:
-            if word.startswith("-"):
-                assert word in known, f"{line}: {word}"
 
 
 def test_every_module_of_the_house_is_on_its_plan() -> None:

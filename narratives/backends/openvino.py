@@ -6,16 +6,21 @@ the rest, and graphs with float weights, in bfloat16 where the CPU computes in i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
-import openvino
 
 from narratives.backends import Logits, RuntimeModel
 from narratives.backends.batching import TextEncoder
 from narratives.config import ScoreConfig, usable_cores
-from narratives.errors import ConfigError
+from narratives.errors import ConfigError, MissingDependency
 from narratives.records import STANCES
+
+try:
+    import openvino
+except ImportError as error:
+    raise MissingDependency("openvino", "fast") from error
 
 _GROUP = 128
 """Activations that share a scale in int8 products; the blocks of the graph's weights are as large."""
@@ -37,15 +42,16 @@ class OpenvinoBackend:
         floats = "bfloat16" if has_bfloat16() else "float32"
         self.precision = "int8" if model.has_int8_weights else floats
         graph = model.graph()
-        settings = {
+        settings: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if floats == "bfloat16" else "f32",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if self.precision == "int8" else 0,
             # Several batches at once, a core or a few for each: a tenth faster than all cores on one batch, which wait for each other.
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": config.threads or usable_cores(),
-            # The compiled model is kept beside the graph: compiling takes seconds, loading it a fraction of one.
-            "CACHE_DIR": str(graph.parent / "openvino"),
         }
+        if os.access(graph.parent, os.W_OK):
+            # The compiled model is kept beside the graph: compiling takes seconds, loading it a fraction of one.
+            settings["CACHE_DIR"] = str(graph.parent / "openvino")
         # As many requests as the engine finds best for its threads.
         self._queue = openvino.AsyncInferQueue(core.compile_model(str(graph), "CPU", settings))
         self._n_labels = len(model.labels)

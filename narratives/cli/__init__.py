@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from narratives.cli import annotate, compare, corpus, predict, report, score, train
+from narratives.cli import annotate, compare, corpus, export, predict, report, score, serve, train
 from narratives.cli.options import err
 from narratives.errors import NarrativesError
 
@@ -28,6 +28,10 @@ app.command()(score.score)
 app.command()(report.report)
 app.command()(predict.predict)
 app.command()(predict.labels)
+app.command()(serve.serve)
+app.command()(export.convert)
+app.command()(export.export_runtime)
+app.command()(export.export_torch)
 app.command()(train.train)
 app.command()(train.evaluate)
 app.command()(annotate.init)

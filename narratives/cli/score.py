@@ -23,7 +23,7 @@ def score(
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="The dump: Telegram result.json, NDJSON, CSV, Parquet …; .gz and .zst too.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="What to write; the ending chooses: .parquet, .jsonl or .csv.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="What to write; the ending chooses: .parquet, .jsonl, .csv or .xlsx.")],
     format: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(plugins.READERS)}.")] = "auto",
     model: ModelOption = None,
     labels: LabelsOption = None,

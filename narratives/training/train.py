@@ -52,6 +52,7 @@ def train(
     *,
     config: TrainConfig,
     background: Sequence[str | Path] = (),
+    split: Split | None = None,
     command: str = "",
     on_progress: OnProgress = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
@@ -62,6 +63,7 @@ def train(
         posts: annotated posts (`corpus.read_corpus`).
         folder: where the bundle goes; `<folder>.training` holds the state to resume from until it is done.
         background: dumps of real posts to take as posts without a label (`background.py`); none is needed.
+        split: parts that were chosen elsewhere; None: by group, as `split_corpus` does.
         command: what the model card gives as the way to train it again.
         on_progress: told after each optimiser step.
         say: gets a line of text before each stage.
@@ -72,7 +74,7 @@ def train(
     """
     folder = Path(folder)
     started = time.monotonic()
-    split = split_corpus(posts, taxonomy, validation_share=config.validation_share, seed=config.seed)
+    split = split or split_corpus(posts, taxonomy, validation_share=config.validation_share, seed=config.seed)
     real = Background()
     if background:
         n_train, n_validation, n_screen = config.background_posts, config.background_validation_posts, config.background_screen_posts

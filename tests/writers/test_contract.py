@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
@@ -56,12 +57,16 @@ def rows_of(path: Path) -> list[dict[str, object]]:
     if path.suffix == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return list(csv.DictReader(stream))
+    if path.suffix == ".xlsx":
+        header, *rows = openpyxl.load_workbook(path).active.iter_rows(values_only=True)
+        return [dict(zip(header, row, strict=True)) for row in rows]
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_writer_file_has_its_line_in_the_table() -> None:
-    files = {p.stem for p in (Path(plugins.__file__).parent / "writers").glob("*.py")} - {"__init__", "table"}
-    assert files == {leaf.target.split(":")[0].rsplit(".", 1)[1] for leaf in plugins.WRITERS.values()}
+    files = {p.stem for p in (Path(plugins.__file__).parent / "writers").glob("*.py")} - {"__init__", "table", "json_array", "disarm"}
+    leaves = [*plugins.WRITERS.values(), *plugins.EXPORTS.values()]
+    assert files == {leaf.target.split(":")[0].rsplit(".", 1)[1] for leaf in leaves}
 
 
 def test_columns_are_those_of_records_in_their_order(written: Path) -> None:
@@ -90,6 +95,9 @@ def test_lists_stay_lists_where_the_format_has_them(written: Path) -> None:
     if written.suffix == ".csv":
         assert first["labels"] == "snow;rain"
         assert json.loads(str(first["evidence"]))[0]["label"] == "snow"
+    elif written.suffix == ".xlsx":
+        assert first["labels"] == "snow;rain"
+        assert first["evidence"] == "snow 0.50: =cmd"
     else:
         assert first["labels"] == ["snow", "rain"]
         assert first["evidence"] == [{"label": "snow", "start": 0, "end": 4, "weight": 0.5, "text": "=cmd"}]

