@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from narratives.cli import annotate, compare, corpus, export, predict, report, score, serve, train
+from narratives.cli import annotate, compare, corpus, export, predict, report, review, score, serve, train
 from narratives.cli.options import err
 from narratives.errors import NarrativesError
 
@@ -39,6 +39,8 @@ app.command()(annotate.rank)
 app.command()(annotate.suggest)
 app.command("check-labels")(annotate.check_labels)
 app.command()(compare.compare)
+app.command()(review.review)
+app.command()(review.export)
 
 corpus_app = typer.Typer(help="Look after an annotated corpus.", no_args_is_help=True)
 corpus_app.command("check")(corpus.check)

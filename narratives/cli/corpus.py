@@ -19,7 +19,7 @@ def check(
     readings: Annotated[Path | None, typer.Option(help="Second readings (JSON lines): also say how far readers agree.")] = None,
 ) -> None:
     """Check an annotated corpus: fields, ids, labels, stances, copies, near-copies across groups; count what is there."""
-    from narratives.training.agreement import read_agreement
+    from narratives.agreement import read_agreement
     from narratives.training.corpus import check_corpus
 
     chosen = taxonomy.load(labels)

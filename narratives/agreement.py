@@ -1,10 +1,10 @@
-"""How far two readers of the same posts agree: Krippendorff's alpha for each label and for the stance."""
+"""How far readers of the same posts agree: Krippendorff's alpha for each label and for the stance."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +29,31 @@ def krippendorff_alpha(first: Sequence[Hashable], second: Sequence[Hashable]) ->
     Raises:
         ValueError: the two differ in length.
     """
-    pairs = list(zip(first, second, strict=True))
-    counts = Counter(first) + Counter(second)
+    return alpha_of_units(zip(first, second, strict=True))
+
+
+def alpha_of_units(units: Iterable[Sequence[Hashable]]) -> float | None:
+    """Nominal alpha of any number of readers, not all of whom read every unit (Krippendorff 2011, section C).
+
+    Args:
+        units: for each post the values its readers gave; one that fewer than two read says nothing and is left out.
+
+    Returns:
+        1 is perfect, 0 is chance; None where all values are one, or nothing was read twice.
+    """
+    counts: Counter[Hashable] = Counter()
+    disagreeing = 0.0
+    for values in units:
+        if len(values) < 2:
+            continue
+        own = Counter(values)
+        counts += own
+        disagreeing += sum(count * (len(values) - count) for count in own.values()) / (len(values) - 1)
     n = sum(counts.values())
     if len(counts) < 2:
         return None
-    observed = sum(a != b for a, b in pairs) * 2 / n
     expected = 1 - sum(count * (count - 1) for count in counts.values()) / (n * (n - 1))
-    return 1 - observed / expected
+    return 1 - disagreeing / n / expected
 
 
 def read_agreement(path: str | Path, taxonomy: Taxonomy) -> Agreement:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from narratives.agreement import alpha_of_units, krippendorff_alpha, read_agreement
 from narratives.errors import RecordError
 from narratives.taxonomy import Taxonomy
-from narratives.training.agreement import krippendorff_alpha, read_agreement
 
 
 def test_alpha_of_a_worked_example() -> None:
@@ -22,6 +22,17 @@ def test_alpha_of_a_worked_example() -> None:
 def test_alpha_is_one_for_equal_readings_and_none_for_a_single_value() -> None:
     assert krippendorff_alpha(["a", "b", "a"], ["a", "b", "a"]) == 1.0
     assert krippendorff_alpha(["a", "a"], ["a", "a"]) is None
+
+
+def test_alpha_of_four_readers_with_gaps() -> None:
+    # The same text, section C: nominal data, four observers, missing values, alpha = 0.743.
+    readers = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
+    units = [[value for value in column if value != "."] for column in zip(*readers, strict=True)]
+    assert alpha_of_units(units) == pytest.approx(0.743, abs=5e-4)
+
+
+def test_alpha_of_posts_that_nobody_read_twice_is_none() -> None:
+    assert alpha_of_units([["a"], ["b"], []]) is None
 
 
 def reading(labels: list[str], stance: str | None) -> dict[str, object]:
