@@ -147,7 +147,8 @@ def _few(levels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """At most `_MAX_LEVELS` of these ascending values, evenly by rank, both ends kept: counts need memory for each times posts."""
     if len(levels) <= _MAX_LEVELS:
         return levels
-    return levels[np.linspace(0, len(levels) - 1, _MAX_LEVELS).round().astype(int)]
+    kept: npt.NDArray[Any] = levels[np.linspace(0, len(levels) - 1, _MAX_LEVELS).round().astype(int)]
+    return kept
 
 
 def high_precision_thresholds(probabilities: FloatArray, targets: BoolArray, *, weights: FloatArray | None = None) -> FloatArray:

@@ -53,8 +53,8 @@ class Scale:
 
     def fold(self, head: Linear) -> Linear:
         """The head for features as the encoder gives them."""
-        weight = head.weight / self.std
-        return Linear(weight, head.bias - weight @ self.mean)
+        weight = (head.weight / self.std).astype(np.float32)
+        return Linear(weight, (head.bias - weight @ self.mean).astype(np.float32))
 
 
 class Chosen(NamedTuple):

@@ -33,7 +33,7 @@ def by_labels(name_or_path: str, *, single_label: bool = False) -> tuple[Taxonom
 
 def is_corpus(found: Annotated, taxonomy: Taxonomy, config: TrainConfig, *, has_background: bool) -> bool:
     """Whether `train.train` shall have these posts: another base model or dumps of real posts need it, groups of events deserve it."""
-    if taxonomy.single_label:
+    if taxonomy.single_label or (any(found.parts) and config.base_model == NAME and not has_background):
         return False
     if config.base_model != NAME or has_background:
         return True

@@ -72,7 +72,7 @@ def suggest(
     rows = np.arange(len(posts))
     if len(rows) > N_CANDIDATES:
         rows = np.sort(rng.choice(rows, N_CANDIDATES, replace=False))
-    some = [posts[i] for i in rows]
+    some = [posts[i] for i in rows.tolist()]
     pool = pool_with(bundle if bundle is not None and bundle.kind != "linear" else base_bundle())
     say(f"reading {len(some)} posts")
     probabilities, thresholds = _probabilities(bundle, taxonomy, some)

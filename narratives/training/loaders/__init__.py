@@ -161,7 +161,7 @@ def _stance(row: Row, file: Path) -> Stance | None:
     name = str(row.stance).strip().lower()
     if name not in STANCES:
         raise RecordError(file, row.line, "stance", f"holds {str(row.stance)[:50]!r}, expected one of {', '.join(STANCES)}, or nothing")
-    return cast(Stance, name)
+    return name
 
 
 def _detect(path: Path) -> tuple[str, list[Path]]:
