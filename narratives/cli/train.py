@@ -179,7 +179,8 @@ def evaluate(
     table = Table(title=f"{scorer.bundle.model_id} on {title}", title_justify="left")
     for name in ("label", "n", "precision", "recall", "F1 [95%]", "PR-AUC"):
         table.add_column(name, justify="left" if name == "label" else "right")
-    by_label: dict[str, Any] = {**figures["by_label"], **figures["by_stance"]}
+    stances = {name: one for name, one in figures["by_stance"].items() if one["n_positive"]}
+    by_label: dict[str, Any] = {**figures["by_label"], **stances}
     for name, one in by_label.items():
         cells = ["–" if one[k] is None else f"{one[k]:.2f}" for k in ("precision", "recall")]
         area = one.get("average_precision")
