@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
+from narratives import job
+from narratives.bundle import ModelBundle
 from narratives.cli import app
+from narratives.scorer import Scorer
 from tests.conftest import ROOT
 
 
@@ -29,9 +33,35 @@ def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_commands_and_options_in_the_readme_exist() -> None:
+def test_the_queries_of_the_docs_answer_on_a_real_output(
+    tmp_path: Path, linear_bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    rows = [("Точно говорю: дорога, льёт дождь вчера вечером. Рынок открыт.", "a", 5), ("Точно говорю: мост, валит снег.", "b", 7)]
+    lines = [
+        json.dumps({"id": str(i), "text": text, "channel": channel, "views": views, "date": "2023-10-06T09:00:00+00:00"})
+        for i, (text, channel, views) in enumerate([*rows, ("Рынок открыт для всех в пятницу.", "b", 1)])
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines), "utf-8")
+    job.run(tmp_path / "in.jsonl", tmp_path / "out.parquet", Scorer.from_bundle(linear_bundle))
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    [query] = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    found = [(label, str(day), posts, channels, views) for label, day, posts, channels, views in duckdb.sql(query).fetchall()]
+    assert found == [("rain", "2023-10-06", 1, 1, 5), ("snow", "2023-10-06", 1, 1, 7)]
+    [recipe] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(recipe, "docs/scaling.md", "exec"), names)
+    sentences = names["sentences"].to_dicts()
+    assert {(s["id"], s["label"]) for s in sentences} == {("0", "rain"), ("1", "snow")}
+    assert "льёт дождь" in next(s["text"] for s in sentences if s["label"] == "rain")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md"])
+def test_commands_and_options_in_documents_exist(document: str) -> None:
     group = typer.main.get_command(app)
-    for line in re.findall(r"^(?:\S*/)?narratives (.+)$", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE):
+    for line in re.findall(r"^(?:\S*/)?narratives (.+)$", (ROOT / document).read_text("utf-8"), flags=re.MULTILINE):
         words = line.split(" #")[0].split()
         command = group.commands[words[0]]  # type: ignore[attr-defined]
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
