@@ -444,6 +444,10 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
         if weight is None or bias is None or weight.ndim != 2 or weight.shape[0] != rows or bias.shape != (rows,):
             raise BundleError(path, f"weights.safetensors: the {name} head does not have {rows} rows")
     _check_linear_part(bundle, path)
+    if bundle.kind == "linear":
+        for name, shape in (("idf", (N_FEATURES,)), ("labels.weight", (n, N_FEATURES)), ("stance.weight", (len(STANCES), N_FEATURES))):
+            if name not in bundle.weights or bundle.weights[name].shape != shape:
+                raise BundleError(path, f"weights.safetensors: {name} is missing or not of shape {shape}")
     calibration = bundle.calibration
     for values in (calibration.slopes, calibration.intercepts, calibration.thresholds, *calibration.operating_points.values()):
         if len(values) != n or not np.isfinite(values).all():

@@ -24,6 +24,16 @@ from pathlib import Path
 class NarrativesError(Exception):
     """Base of all errors raised on purpose by this package."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross processes; as Python does it, they would be made anew from their message alone.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[NarrativesError], args: tuple[object, ...], attributes: dict[str, object]) -> NarrativesError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
 
 class ConfigError(NarrativesError, ValueError):
     """A setting is out of its range or contradicts another one."""

@@ -1,96 +1,55 @@
 """A scoring job: read -> score -> write in parts -> manifest. It loses nothing, and goes on after a kill.
 
-Beside the output `out.parquet` stand, while the job runs, `out.parquet.parts/`: finished parts (Parquet, each with its
-rejected records and its counts) and `job.json`, which says of what they are parts. A part exists once its `.json` does; it
-is written last, by renaming. A later run with the same input, model and settings skips as many records as the finished
-parts hold; parts are scored alone, so the rows are those of an undisturbed run. At the end the parts become the output, by
-renaming too, with `out.rejected.jsonl` and `out.manifest.json`, and their folder is removed.
+Beside the output `out.parquet` stand, while the job runs, `out.parquet.parts/`: the finished parts (`parts.py`) and `job.json`, which
+says of what they are parts. A later run with the same input, model and settings scores only the parts that are not there, so the rows
+are those of an undisturbed run. At the end the parts become the output, by renaming too, with `out.rejected.jsonl` and
+`out.manifest.json`, and their folder is removed.
+
+Who scores the parts is an `Engine`: this process (`here`), or a cluster (`distributed.RayEngine`). Everything else is the same.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
-import itertools
 import json
-import os
-import shutil
+import re
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from narratives import plugins
+from narratives import parts, plugins
 from narratives.errors import ConfigError, InputError, JobError
-from narratives.readers import detect_format, read_posts
-from narratives.records import Post, Prediction, RejectedRecord
+from narratives.parts import PART_POSTS, Counts, Part, PartId, Seal
+from narratives.readers import detect_format
+from narratives.records import Post
 from narratives.scorer import Scorer
-from narratives.writers import Writer
-from narratives.writers.table import to_batch
+from narratives.storage import Location
 
-PART_POSTS = 4096
-"""Posts of a part: what is lost at most by a kill, and what is sorted by length together."""
+__all__ = ["Counts", "Engine", "Outputs", "Progress", "Summary", "Work", "here", "run"]
 
 MANIFEST_FORMAT = 1
-
-
-_NUMBERS = ("n_records", "n_posts", "n_rejected", "n_notes", "n_flagged", "n_truncated", "n_screened")
-_COUNTERS = ("labels", "stances", "languages")
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a job, or one part of it, went through. `n_records` counts what the reader gave: posts, rejects and notes."""
-
-    n_records: int = 0
-    n_posts: int = 0
-    n_rejected: int = 0
-    n_notes: int = 0
-    n_flagged: int = 0
-    n_truncated: int = 0
-    n_screened: int = 0
-    labels: Counter[str] = field(default_factory=Counter)
-    stances: Counter[str] = field(default_factory=Counter)
-    languages: Counter[str] = field(default_factory=Counter)
-
-    def __add__(self, other: Counts) -> Counts:
-        total = Counts()
-        for name in (*_NUMBERS, *_COUNTERS):
-            setattr(total, name, getattr(self, name) + getattr(other, name))
-        return total
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _NUMBERS} | {name: dict(getattr(self, name)) for name in _COUNTERS}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Counts:
-        counts = cls()
-        for name in _NUMBERS:
-            setattr(counts, name, int(values[name]))
-        for name in _COUNTERS:
-            setattr(counts, name, Counter(values[name]))
-        return counts
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Where a job writes. `parts` exists only while it is under way."""
 
-    output: Path
-    rejected: Path
-    manifest: Path
-    parts: Path
+    output: Location
+    rejected: Location
+    manifest: Location
+    parts: Location
 
     @classmethod
-    def of(cls, output: Path) -> Outputs:
+    def of(cls, output: str | Path | Location) -> Outputs:
+        output = Location.of(output)
         stem = output.name.removesuffix(output.suffix)
         return cls(
             output,
@@ -123,6 +82,69 @@ class Progress:
     share: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an engine is to do: score every part of `files` that is not `done`, and store it in `folder`.
+
+    `tell` is called with each part's counts as it is finished, and its bytes of text where they are known.
+    """
+
+    files: tuple[Location, ...]
+    formats: tuple[str, ...]
+    text_column: str | None
+    part_posts: int
+    folder: Location
+    scorer: Scorer
+    done: frozenset[PartId]
+    tell: Callable[[Counts, int | None], None]
+
+    def cut(self, number: int) -> Iterator[Part]:
+        """The parts of a file, those that are done among them."""
+        prefix = f"{self.files[number].name}:" if len(self.files) > 1 else ""
+        return parts.cut(
+            self.files[number],
+            number,
+            format=self.formats[number],
+            text_column=self.text_column,
+            part_posts=self.part_posts,
+            id_prefix=prefix,
+        )
+
+
+class Engine(Protocol):
+    """Does the work; returns when all parts are stored. `about` goes into the manifest's `run`."""
+
+    about: dict[str, Any]
+
+    def __call__(self, work: Work) -> None: ...
+
+
+class _Here:
+    about: dict[str, Any] = {"engine": "local"}  # noqa: RUF012  # a constant
+
+    def __call__(self, work: Work) -> None:
+        # The parts under way: one is prepared while another is scored.
+        waiting: deque[Part] = deque()
+
+        def posts_of_parts() -> Iterator[list[Post]]:
+            for number in range(len(work.files)):
+                for part in work.cut(number):
+                    if part.id not in work.done:
+                        waiting.append(part)
+                        yield part.posts
+
+        for predictions in work.scorer.pipe_chunks(posts_of_parts()):
+            part = waiting.popleft()
+            n_bytes = sum(len(p.post.text.encode("utf-8", "replace")) for p in predictions)
+            scored = parts.encode(part, predictions, work.scorer.labels)
+            parts.store(work.folder, part.id, scored)
+            work.tell(Counts.from_json(json.loads(scored.seal)), n_bytes)
+
+
+here: Engine = _Here()
+"""The engine of one machine: this process."""
+
+
 def run(
     source: str | Path,
     output: str | Path,
@@ -133,44 +155,71 @@ def run(
     resume: bool = True,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    engine: Engine = here,
 ) -> Summary:
-    """Score a file.
+    """Score a file, or a folder of files.
 
     Args:
-        source: the dump, in any format of `plugins.READERS`.
-        output: the file to write; its ending chooses the writer.
+        source: the dump, in any format of `plugins.READERS`; a folder's files are taken in the order of their names. Local, or
+            `s3://…`, `gs://…`.
+        output: the file to write, local or remote; its ending chooses the writer.
         resume: go on from the parts of an interrupted run of the same job; False: begin again.
         overwrite: replace an output that exists; without it, that is an error unless it is this very job's.
+        engine: who scores the parts.
 
     Raises:
         InputError: the source cannot be read.
         ConfigError: the output's ending is unknown.
         JobError: the output is another job's, or another process is at work on it, or the disk failed.
     """
-    source, outputs = Path(source), Outputs.of(Path(output))
+    outputs = Outputs.of(output)
     writer_name = plugins.by_suffix(plugins.WRITERS, outputs.output.suffix)
     if writer_name is None:
         known = ", ".join(suffix for leaf in plugins.WRITERS.values() for suffix in leaf.suffixes)
         raise ConfigError(f"output {outputs.output.name!r}: unknown ending {outputs.output.suffix!r}; known: {known}")
-    if not source.is_file():
-        raise InputError(source, "is a folder; give one file, for example its result.json" if source.is_dir() else "no such file")
-    if outputs.output.exists() and source.samefile(outputs.output):
-        raise ConfigError(f"output {outputs.output} is the input itself; choose another")
-    reader = detect_format(source) if format == "auto" else format
-    identity = _identity(source, reader, text_column, scorer)
+    dump = Location.of(source)
     try:
-        outputs.output.parent.mkdir(parents=True, exist_ok=True)
-        if (done := _finished(outputs, identity)) is not None and not overwrite:
-            shutil.rmtree(outputs.parts, ignore_errors=True)
-            return Summary(outputs, done, done.n_posts, 0.0, already_done=True)
+        files = _files(dump)
+        if any(_same(file, outputs.output) for file in files):
+            raise ConfigError(f"output {outputs.output} is the input itself; choose another")
+        formats = tuple(_format(file) if format == "auto" else format for file in files)
+        identity = _identity(dump, files, formats, text_column, scorer)
+    except OSError as error:
+        raise InputError(str(dump), f"cannot be read: {error.strerror or error}") from error
+    try:
+        outputs.output.parent.make_folder()
+        if (finished := _finished(outputs, identity)) is not None and not overwrite:
+            outputs.parts.delete_folder()
+            return Summary(outputs, finished, finished.n_posts, 0.0, already_done=True)
         if not overwrite:
             _refuse_foreign(outputs, identity, resume)
         with _lock(outputs):
-            if overwrite or not resume:
-                for old in outputs.parts.glob("part-*"):
-                    old.unlink()
-            _write_atomically(outputs.parts / "job.json", identity)
-            return _run(source, outputs, scorer, writer_name, reader, text_column, identity, on_progress)
+            started, clock = datetime.now(UTC), time.monotonic()
+            keep = frozenset(parts.sealed_ids(outputs.parts)) if resume and not overwrite else frozenset()
+            parts.clear(outputs.parts, keep=keep)
+            _write_json(outputs.parts / "job.json", identity)
+            earlier = parts.read_seals(outputs.parts, sorted(keep))
+            n_resumed = sum(seal.counts.n_posts for seal in earlier.values())
+            tell = _teller(earlier, sum(file.size() for file in files), on_progress)
+            engine(Work(files, formats, text_column, PART_POSTS, outputs.parts, scorer, keep, tell))
+            ids = parts.sealed_ids(outputs.parts)
+            seals = earlier | parts.read_seals(outputs.parts, (part for part in ids if part not in earlier))
+            if (missing := parts.first_missing(seals, len(files))) is not None:
+                raise JobError(f"{outputs.parts}: {missing.stem} is missing; run the same command again to score it")
+            counts = sum((seals[part].counts for part in ids), Counts())
+            if not counts.n_records:
+                raise InputError(str(dump), "holds no posts")
+            parts.merge(outputs.parts, ids, outputs.output, outputs.rejected, writer_name, scorer.labels)
+            seconds = time.monotonic() - clock
+            about = {
+                "started_at": started.isoformat(timespec="seconds"),
+                "seconds": round(seconds, 1),
+                "posts_from_an_earlier_run": n_resumed,
+                **engine.about,
+            }
+            _write_json(outputs.manifest, _manifest(identity, counts, outputs, scorer, about))
+        outputs.parts.delete_folder()
+        return Summary(outputs, counts, n_resumed, seconds)
     except OSError as error:
         raise JobError(
             f"{error.filename or outputs.output}: {error.strerror or error}; finished parts are kept in {outputs.parts.name}, "
@@ -178,151 +227,75 @@ def run(
         ) from error
 
 
-def _run(
-    source: Path,
-    outputs: Outputs,
-    scorer: Scorer,
-    writer_name: str,
-    reader: str,
-    text_column: str | None,
-    identity: dict[str, Any],
-    on_progress: Callable[[Progress], None],
-) -> Summary:
-    started, clock = datetime.now(UTC), time.monotonic()
-    finished = _finished_parts(outputs.parts)
-    counts = sum((part for part in finished), Counts())
-    n_resumed = counts.n_posts
-    records = itertools.islice(enumerate(read_posts(source, format=reader, text_column=text_column), start=1), counts.n_records, None)
-    size = source.stat().st_size
-    n_bytes = 0
-    # What was rejected between the posts of each part, until the part is scored: one part is prepared while another is scored.
-    waiting: deque[tuple[list[RejectedRecord], int]] = deque()
+def _teller(earlier: dict[PartId, Seal], size: int, on_progress: Callable[[Progress], None]) -> Callable[[Counts, int | None], None]:
+    total = sum((seal.counts for seal in earlier.values()), Counts())
+    text_bytes: int | None = None if earlier or not size else 0
 
-    def next_parts() -> Iterator[list[Post]]:
-        while True:
-            posts, rejected, n_records = _next_part(records)
-            if not n_records:
-                return
-            waiting.append((rejected, n_records))
-            yield posts
-
-    for number, predictions in enumerate(scorer.pipe_chunks(next_parts()), start=len(finished)):
-        rejected, n_records = waiting.popleft()
-        n_bytes += sum(len(p.post.text.encode("utf-8", "replace")) for p in predictions)
-        part = _count(predictions, rejected, n_records)
-        _write_part(outputs.parts / f"part-{number:06}", predictions, rejected, part, scorer.labels)
-        counts += part
+    def tell(counts: Counts, n_bytes: int | None) -> None:
+        nonlocal total, text_bytes
+        total = total + counts
+        text_bytes = text_bytes + n_bytes if text_bytes is not None and n_bytes is not None else None
         # Bytes of text against bytes of file: rough, but known without a first pass over the file.
-        on_progress(Progress(counts, min(1.0, 1.6 * n_bytes / size) if size and not finished else None))
-    if not counts.n_records:
-        raise InputError(source, "holds no posts")
-    _merge(outputs, writer_name, scorer.labels)
-    seconds = time.monotonic() - clock
-    _write_atomically(outputs.manifest, _manifest(identity, counts, outputs, scorer, started, seconds, n_resumed))
-    shutil.rmtree(outputs.parts)
-    return Summary(outputs, counts, n_resumed, seconds)
+        on_progress(Progress(total, min(1.0, 1.6 * text_bytes / size) if text_bytes is not None else None))
+
+    return tell
 
 
-def _next_part(records: Iterator[tuple[int, Post | RejectedRecord]]) -> tuple[list[Post], list[RejectedRecord], int]:
-    """Up to `PART_POSTS` posts with what was rejected between them, and how many records that took."""
-    posts: list[Post] = []
-    rejected: list[RejectedRecord] = []
-    n_records = 0
-    for position, item in records:
-        n_records += 1
-        if isinstance(item, RejectedRecord):
-            rejected.append(item)
-        else:
-            # A row without an id could never be decided on: it gets its place in the file.
-            posts.append(item if item.id is not None else replace(item, id=f"row{position}"))
-        if len(posts) == PART_POSTS or n_records == 4 * PART_POSTS:
-            break
-    return posts, rejected, n_records
+# ---- the input --------------------------------------------------------------------------------------------------------
+
+_OURS = re.compile(r"\.(rejected\.jsonl|manifest\.json)$")
+_PACKED = re.compile(r"\.(gz|zst)$")
 
 
-def _count(predictions: list[Prediction], rejected: list[RejectedRecord], n_records: int) -> Counts:
-    return Counts(
-        n_records=n_records,
-        n_posts=len(predictions),
-        n_rejected=sum(not record.post_kept for record in rejected),
-        n_notes=sum(record.post_kept for record in rejected),
-        n_flagged=sum(bool(p.labels) for p in predictions),
-        n_truncated=sum(p.truncated for p in predictions),
-        n_screened=sum(p.screened for p in predictions),
-        labels=Counter(label for p in predictions for label in p.labels),
-        stances=Counter(p.stance for p in predictions if p.stance),
-        languages=Counter(p.language for p in predictions if p.language),
-    )
+def _files(source: Location) -> tuple[Location, ...]:
+    """The file itself, or the dumps that stand directly in the folder, in the order of their names."""
+    if not source.is_folder():
+        if not source.is_file():
+            raise InputError(str(source), "no such file")
+        return (source,)
+    names = [
+        name
+        for name in source.names()
+        if not name.startswith((".", "_"))
+        and not _OURS.search(name)
+        and plugins.by_suffix(plugins.READERS, Path(_PACKED.sub("", name)).suffix) is not None
+    ]
+    if not names:
+        known = ", ".join(suffix for leaf in plugins.READERS.values() for suffix in leaf.suffixes)
+        raise InputError(str(source), f"is a folder without a dump in it; known endings: {known}, and .gz or .zst after them")
+    return tuple(source / name for name in names)
 
 
-# ---- parts -----------------------------------------------------------------------------------------------------------
+def _same(file: Location, output: Location) -> bool:
+    if file.is_remote or output.is_remote:
+        return file.text == output.text
+    return output.local.exists() and file.local.samefile(output.local)
 
 
-def _write_part(stem: Path, predictions: list[Prediction], rejected: list[RejectedRecord], counts: Counts, labels: tuple[str, ...]) -> None:
-    rows = stem.with_suffix(".parquet")
-    scratch = stem.with_suffix(".parquet.tmp")
-    table = pa.Table.from_batches([to_batch(predictions, labels)])
-    pq.write_table(table, scratch, compression="zstd")
-    _sync(scratch)
-    os.replace(scratch, rows)
-    scratch = stem.with_suffix(".rejected.tmp")
-    scratch.write_bytes(b"".join(orjson.dumps(_rejected_row(r), option=orjson.OPT_APPEND_NEWLINE) for r in rejected))
-    _sync(scratch)
-    os.replace(scratch, stem.with_suffix(".rejected"))
-    _write_atomically(stem.with_suffix(".json"), counts.to_json())
-
-
-def _rejected_row(record: RejectedRecord) -> dict[str, object]:
-    row = asdict(record)
-    return {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in row.items()}
-
-
-def _finished_parts(folder: Path) -> list[Counts]:
-    """Counts of the finished parts, in order; anything after the first gap is removed."""
-    found: list[Counts] = []
-    for number in itertools.count():
-        seal = folder / f"part-{number:06}.json"
-        if not seal.is_file():
-            break
-        found.append(Counts.from_json(json.loads(seal.read_text(encoding="utf-8"))))
-    kept = {f"part-{number:06}" for number in range(len(found))}
-    for path in folder.glob("part-*"):
-        if path.name.split(".", 1)[0] not in kept or path.suffix == ".tmp":
-            path.unlink()
-    return found
-
-
-def _merge(outputs: Outputs, writer_name: str, labels: tuple[str, ...]) -> None:
-    parts = sorted(outputs.parts.glob("part-*.parquet"))
-    make: type[Writer] = plugins.load("output format", plugins.WRITERS, writer_name)
-    scratch = outputs.parts / f"merged{outputs.output.suffix}"
-    writer = make(scratch, labels)
-    for part in parts:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(batch_size=PART_POSTS):
-                writer.write(batch)
-    writer.close()
-    _sync(scratch)
-    rejected = outputs.parts / "merged.rejected"
-    with rejected.open("wb") as stream:
-        for part in parts:
-            with part.with_suffix(".rejected").open("rb") as source:
-                shutil.copyfileobj(source, stream)
-    _sync(rejected)
-    os.replace(scratch, outputs.output)
-    os.replace(rejected, outputs.rejected)
+def _format(file: Location) -> str:
+    if not file.is_remote:
+        return detect_format(file.local)
+    with file.local_head() as path:
+        return detect_format(path)
 
 
 # ---- which job it is --------------------------------------------------------------------------------------------------
 
 
-def _identity(source: Path, reader: str, text_column: str | None, scorer: Scorer) -> dict[str, Any]:
+def _identity(
+    source: Location, files: tuple[Location, ...], formats: tuple[str, ...], text_column: str | None, scorer: Scorer
+) -> dict[str, Any]:
     """What makes two runs the same job: the input's bytes, the model, and every setting that changes a row."""
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with ThreadPoolExecutor(8) as workers:
+        digests = list(workers.map(_digest, files))
+    digest = digests[0]
+    if files != (source,):
+        listing = "".join(f"{sha256}  {file.name}\n" for sha256, file in zip(digests, files, strict=True))
+        digest = hashlib.sha256(listing.encode()).hexdigest()
     return {
-        "input": {"name": source.name, "bytes": source.stat().st_size, "sha256": digest},
-        "format": reader,
+        "input": {"name": source.name, "bytes": sum(file.size() for file in files), "sha256": digest}
+        | ({"files": len(files)} if files != (source,) else {}),
+        "format": ", ".join(sorted(set(formats))),
         "text_column": text_column,
         "model": scorer.bundle.model_id,
         "model_sha256": scorer.bundle.digest,
@@ -333,14 +306,23 @@ def _identity(source: Path, reader: str, text_column: str | None, scorer: Scorer
         "backend": scorer.backend.name,
         "precision": scorer.backend.precision,
         "max_windows": scorer.config.max_windows,
+        "part_posts": PART_POSTS,
     }
+
+
+def _digest(file: Location) -> str:
+    digest = hashlib.sha256()
+    with file.open() as stream:
+        for block in iter(functools.partial(stream.read, 2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _finished(outputs: Outputs, identity: dict[str, Any]) -> Counts | None:
     """The counts of this very job's finished output, if that is what stands there, unchanged."""
     try:
-        manifest = json.loads(outputs.manifest.read_text(encoding="utf-8"))
-        same = manifest["job"] == identity and outputs.output.stat().st_size == manifest["output"]["bytes"]
+        manifest = json.loads(outputs.manifest.read())
+        same = manifest["job"] == identity and outputs.output.size() == manifest["output"]["bytes"]
         return Counts.from_json(manifest["counts"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -348,7 +330,7 @@ def _finished(outputs: Outputs, identity: dict[str, Any]) -> Counts | None:
 
 def _refuse_foreign(outputs: Outputs, identity: dict[str, Any], resume: bool) -> None:
     try:
-        earlier = json.loads((outputs.parts / "job.json").read_text(encoding="utf-8"))
+        earlier = json.loads((outputs.parts / "job.json").read())
     except (OSError, ValueError):
         earlier = None
     if earlier is not None and resume and earlier != identity:
@@ -357,15 +339,18 @@ def _refuse_foreign(outputs: Outputs, identity: dict[str, Any], resume: bool) ->
             f"{outputs.parts}: holds parts of another job (different: {changed}). "
             "Run that job again to finish it, choose another output, or pass --overwrite to discard its parts."
         )
-    if earlier is None and outputs.output.exists():
+    if earlier is None and outputs.output.is_file():
         raise JobError(f"{outputs.output}: exists and is not the output of this job; choose another name or pass --overwrite")
 
 
 @contextlib.contextmanager
 def _lock(outputs: Outputs) -> Iterator[None]:
-    """One process at a time on one output; the lock goes with the process, however it ends."""
-    outputs.parts.mkdir(exist_ok=True)
-    with (outputs.parts / "lock").open("w") as stream:
+    """One process at a time on one output; a local lock goes with the process, however it ends."""
+    outputs.parts.make_folder()
+    if outputs.parts.is_remote:
+        yield  # object storage has no locks; see docs/scaling.md
+        return
+    with (outputs.parts / "lock").local.open("w") as stream:
         if not _take(stream):
             raise JobError(f"{outputs.output}: another process is writing it; wait for it, or choose another output")
         yield
@@ -383,9 +368,7 @@ def _take(stream: IO[str]) -> bool:
     return True
 
 
-def _manifest(
-    identity: dict[str, Any], counts: Counts, outputs: Outputs, scorer: Scorer, started: datetime, seconds: float, n_resumed: int
-) -> dict[str, Any]:
+def _manifest(identity: dict[str, Any], counts: Counts, outputs: Outputs, scorer: Scorer, about: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": MANIFEST_FORMAT,
         "narratives": importlib.metadata.version("narratives"),
@@ -394,24 +377,12 @@ def _manifest(
         "counts": counts.to_json(),
         "output": {
             "name": outputs.output.name,
-            "bytes": outputs.output.stat().st_size,
+            "bytes": outputs.output.size(),
             "rejected": outputs.rejected.name,
         },
-        "run": {
-            "started_at": started.isoformat(timespec="seconds"),
-            "seconds": round(seconds, 1),
-            "posts_from_an_earlier_run": n_resumed,
-        },
+        "run": about,
     }
 
 
-def _write_atomically(path: Path, value: dict[str, Any]) -> None:
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    _sync(scratch)
-    os.replace(scratch, path)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+def _write_json(file: Location, value: dict[str, Any]) -> None:
+    file.write((json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())

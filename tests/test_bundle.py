@@ -100,6 +100,47 @@ def test_a_head_of_another_size_is_refused(copy: Path) -> None:
         bundles.load(copy)
 
 
+def test_a_linear_model_of_another_width_is_refused(copy: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(copy / "weights.safetensors")
+    weights["idf"] = weights["idf"][:-1]
+    save_file(weights, copy / "weights.safetensors")
+    reseal(copy)
+    with pytest.raises(BundleError, match=r"idf is missing or not of shape \(131072,\)"):
+        bundles.load(copy)
+
+
+def test_a_tensor_that_claims_to_be_huge_is_refused_unread(copy: Path) -> None:
+    """A header of 2**50 bytes of floats in a file of a few: nothing is allocated for it."""
+    header = json.dumps({"labels.weight": {"dtype": "F32", "shape": [2, 2**47], "data_offsets": [0, 2**50]}}).encode()
+    (copy / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 64)
+    reseal(copy)
+    with pytest.raises(BundleError, match="no readable safetensors file"):
+        bundles.load(copy)
+
+
+def test_a_file_of_more_than_4_gigabytes_is_refused_before_it_is_read(copy: Path) -> None:
+    with (copy / "weights.safetensors").open("r+b") as stream:
+        stream.truncate(4 * 2**30 + 1)  # a sparse file: no byte of it is on the disk
+    with pytest.raises(BundleError, match=r"weights\.safetensors is larger than 4 GB"):
+        bundles.load(copy)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 64])
+def test_a_damaged_bundle_is_refused_before_anything_is_scored(tmp_path: Path, copy: Path, damage: bytes) -> None:
+    from typer.testing import CliRunner
+
+    from narratives.cli import app
+
+    (copy / "weights.safetensors").write_bytes(damage)
+    (tmp_path / "in.jsonl").write_text('{"text": "да"}\n', "utf-8")
+    done = CliRunner().invoke(app, ["score", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.parquet"), "--model", str(copy)])
+    assert isinstance(done.exception, BundleError)
+    assert "it was changed or damaged" in str(done.exception)
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_an_edited_card_does_not_change_the_model(copy: Path, linear_bundle: ModelBundle) -> None:
     (copy / "README.md").write_text("other words", "utf-8")
     assert bundles.load(copy).digest == linear_bundle.digest

@@ -98,6 +98,14 @@ def test_escape_codes_in_a_post_do_not_reach_the_terminal(linear_bundle: ModelBu
     assert "\x1b" not in done.stdout
 
 
+def test_escape_codes_in_a_columns_name_do_not_reach_the_terminal(tmp_path: Path, linear_bundle: ModelBundle) -> None:
+    (tmp_path / "in.csv").write_text("id,\x1b]0;title\x07\x1b[2Jслова\n1,да\n", "utf-8")
+    done = narratives("score", tmp_path / "in.csv", "-o", tmp_path / "o.csv", "--model", str(linear_bundle.path), check=False)
+    assert done.returncode == 2
+    assert "no text column; found id, " in done.stderr
+    assert not set("\x1b\x07") & set(done.stderr)
+
+
 @pytest.mark.parametrize("language", ["en", "ru", "kk"])
 def test_labels_lists_ids_and_definitions(language: str) -> None:
     done = narratives("labels", "--language", language)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import json
 import os
 import signal
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from narratives import job
-from narratives.bundle import ModelBundle
+from narratives.bundle import Calibration, ModelBundle
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError, InputError, JobError
 from narratives.scorer import Scorer
@@ -102,20 +104,36 @@ job.run(Path(sys.argv[1]), Path(sys.argv[2]), Scorer.from_pretrained(sys.argv[3]
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("moment", [1, 9, 17])
+OUT_OF_MEMORY = "out of memory"
+
+
+def end(process: subprocess.Popen[bytes], how: signal.Signals | str) -> None:
+    if how == OUT_OF_MEMORY:
+        import resource
+
+        # No more address space than it has: its next allocation fails. (The kernel's own killer sends SIGKILL.)
+        used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (used, used))
+    else:
+        process.send_signal(how)  # type: ignore[arg-type]
+    process.wait(timeout=60)
+
+
+WAYS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, *([OUT_OF_MEMORY] if sys.platform == "linux" else [])]
+
+
+@pytest.mark.parametrize(("how", "moment"), [*zip(WAYS, (1, 9, 17, 6), strict=False), (signal.SIGKILL, 23)])
 def test_a_really_killed_process_is_resumed_to_the_same_rows(
-    tmp_path: Path, scorer: Scorer, linear_bundle: ModelBundle, how: signal.Signals, moment: int
+    tmp_path: Path, linear_bundle: ModelBundle, how: signal.Signals | str, moment: int
 ) -> None:
     source = dump(tmp_path / "in.jsonl", 3000)
     arguments = [sys.executable, "-c", SCRIPT, str(source), str(tmp_path / "out.parquet"), str(linear_bundle.path)]
     process = subprocess.Popen([*arguments, "0.2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seal = tmp_path / "out.parquet.parts" / f"part-{moment:06}.json"
+    seal = tmp_path / "out.parquet.parts" / f"part-00000-{moment:06}.json"
     deadline = time.monotonic() + 60
     while not seal.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
-    process.send_signal(how)
-    process.wait(timeout=30)
+    end(process, how)
     assert not (tmp_path / "out.parquet").exists(), "it was killed too late to be a test"
     subprocess.run([*arguments, "0"], check=True)
     ids = pq.read_table(tmp_path / "out.parquet", columns=["id"])["id"].to_pylist()
@@ -206,3 +224,114 @@ def test_a_full_disk_is_a_clear_error_and_keeps_finished_parts(tmp_path: Path, s
         assert summary.counts.n_posts == 7998
     finally:
         subprocess.run(["umount", str(place)], check=False)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_output_folder_that_goes_is_a_clear_error(tmp_path: Path, scorer: Scorer) -> None:
+    source = dump(tmp_path / "in.jsonl", 400)
+    place = tmp_path / "place"
+
+    def take_away(progress: job.Progress) -> None:
+        if progress.counts.n_posts > 100 and place.exists():
+            place.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(
+        JobError, match=r"part-00000-\d+\.parquet\.tmp: No such file or directory; finished parts are kept in out\.parquet\.parts"
+    ):
+        job.run(source, place / "out.parquet", scorer, on_progress=take_away)
+    assert not place.exists(), "it is not made anew behind the user's back"
+    (tmp_path / "elsewhere").rename(place)
+    summary = job.run(source, place / "out.parquet", scorer)
+    assert summary.n_resumed > 0
+    assert summary.counts.n_posts == 398
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_another_model_does_not_join_old_parts(tmp_path: Path, scorer: Scorer, linear_bundle: ModelBundle) -> None:
+    source = dump(tmp_path / "in.jsonl", 200)
+
+    def stop(_progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(source, tmp_path / "out.parquet", scorer, on_progress=stop)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out.parquet.parts").iterdir()}
+    other = dataclasses.replace(linear_bundle, calibration=Calibration.identity(2)).save_pretrained(tmp_path / "other")
+    with pytest.raises(JobError, match=r"holds parts of another job \(different: model, model_sha256\)\. Run that job again to finish it"):
+        job.run(source, tmp_path / "out.parquet", Scorer.from_bundle(other))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out.parquet.parts").iterdir()} == before
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_input_that_changed_after_the_job_does_not_pass_for_done(tmp_path: Path, scorer: Scorer) -> None:
+    source = dump(tmp_path / "in.jsonl", 100)
+    job.run(source, tmp_path / "out.parquet", scorer)
+    before = (tmp_path / "out.parquet").read_bytes()
+    source.write_text(source.read_text("utf-8").replace("дождь", "град"), "utf-8")
+    with pytest.raises(JobError, match="exists and is not the output of this job; choose another name or pass --overwrite"):
+        job.run(source, tmp_path / "out.parquet", scorer)
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+def test_two_real_processes_on_one_output(tmp_path: Path, linear_bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "PART_POSTS", 100)  # as the other process has it: the very same job
+    source = dump(tmp_path / "in.jsonl", 3000)
+    arguments = [sys.executable, "-c", SCRIPT, str(source), str(tmp_path / "out.parquet"), str(linear_bundle.path), "0.2"]
+    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seal = tmp_path / "out.parquet.parts" / "part-00000-000001.json"
+    while not seal.exists() and first.poll() is None:
+        time.sleep(0.01)
+    with pytest.raises(JobError, match="another process is writing it; wait for it, or choose another output"):
+        job.run(source, tmp_path / "out.parquet", Scorer.from_bundle(linear_bundle))
+    first.kill()
+    first.wait()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_folder_of_dumps_is_one_job(tmp_path: Path, scorer: Scorer) -> None:
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    dump(folder / "b.jsonl", 120)
+    (folder / "a.csv").write_text("text\nраз\nдва\n", "utf-8")
+    (folder / "notes.txt").write_text("not a dump")
+    summary = job.run(folder, tmp_path / "out.jsonl", scorer)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [row["id"] for row in rows[:3]] == ["a.csv:row1", "a.csv:row2", "0"]
+    assert summary.counts.n_posts == len(rows) == 2 + 118
+    manifest = json.loads((tmp_path / "out.manifest.json").read_text("utf-8"))
+    assert manifest["job"]["input"]["files"] == 2
+    assert manifest["job"]["format"] == "csv, jsonl"
+    assert job.run(folder, tmp_path / "out.jsonl", scorer).already_done
+
+
+def test_a_folder_without_a_dump_is_refused(tmp_path: Path, scorer: Scorer) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: is a folder without a dump in it; known endings: \.csv, \.tsv"):
+        job.run(tmp_path / "empty", tmp_path / "out.parquet", scorer)
+
+
+def test_hostile_posts_go_through_a_whole_job(tmp_path: Path, scorer: Scorer) -> None:
+    """Endless marks (a minute of Python's own NFC), 10^5 characters, formulas, HTML, escape codes, NUL, ids that repeat."""
+    texts = [
+        "а" + "\u0301\u0316" * 50_000,
+        "Точно говорю: дорога, льёт дождь вчера вечером. " * 2500,
+        '=HYPERLINK("http://x","да")',
+        "<script>alert(1)</script>",
+        "\x1b[31mкрасное\x1b[0m\x07",
+        "а\0б",
+        "[" * 100_000,
+        "www." * 25_000,
+        "А." * 50_000,
+    ]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"id": "один", "text": text}) + "\n" for text in texts), "utf-8")
+    clock = time.process_time()
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        assert job.run(path, tmp_path / f"out{suffix}", scorer).counts.n_posts == len(texts)
+    assert time.process_time() - clock < 60
+    assert pq.read_table(tmp_path / "out.parquet", columns=["text"])["text"].to_pylist() == texts
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as stream:
+        cells = [row["text"] for row in csv.DictReader(stream)]
+    assert cells[2].startswith("'=HYPERLINK")
+    assert cells[3] == "<script>alert(1)</script>"

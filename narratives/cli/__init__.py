@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from narratives.cli import annotate, compare, corpus, export, predict, report, review, score, serve, train
-from narratives.cli.options import err
+from narratives.cli.options import err, printable
 from narratives.errors import NarrativesError
 
 app = typer.Typer(
@@ -52,7 +52,8 @@ def main() -> None:
     try:
         app()
     except NarrativesError as error:
-        err.print(f"narratives: {error}", style="red" if err.is_terminal else None, markup=False)
+        # It may hold a name from a dump: no escape code of it reaches the terminal.
+        err.print(f"narratives: {printable(str(error))}", style="red" if err.is_terminal else None, markup=False)
         raise SystemExit(2) from None
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.table import Table
 from narratives import plugins
 from narratives.cli.options import BackendOption, LabelsOption, ModelOption, OperatingPointOption, err, ids, out, say
 from narratives.config import ScoreConfig
+from narratives.errors import ConfigError
 
 if TYPE_CHECKING:
     from narratives.job import Summary
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 def score(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="The dump: Telegram result.json, NDJSON, CSV, Parquet …; .gz and .zst too.")
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="The dump: Telegram result.json, NDJSON, CSV, Parquet …; .gz and .zst too; or a folder of such files. Local, s3:// or gs://.",
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="What to write; the ending chooses: .parquet, .jsonl, .csv or .xlsx.")],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="What to write; the ending chooses: .parquet, .jsonl, .csv or .xlsx. Local, s3:// or gs://."),
+    ],
     format: Annotated[str, typer.Option(help=f"auto, or one of {', '.join(plugins.READERS)}.")] = "auto",
     model: ModelOption = None,
     labels: LabelsOption = None,
@@ -37,6 +44,15 @@ def score(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; without it, all cores.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on where an interrupted run of the same job stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: this process; ray: a Ray cluster, with the same rows. See docs/scaling.md.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Ray: a running cluster, auto or HOST:PORT; without it, one of this machine alone.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray: models at work at once; without it, as many as there is room for.")
+    ] = None,
 ) -> None:
     """Score a dump and write labelled rows for review.
 
@@ -52,6 +68,13 @@ def score(
     from narratives import job
     from narratives.scorer import Scorer
 
+    runs = job.here
+    if engine == "ray":
+        from narratives.distributed import RayEngine
+
+        runs = RayEngine(address=address, workers=workers, threads=threads or 1)
+    elif address is not None or workers is not None:
+        raise ConfigError("--address and --workers are for --engine ray")
     config = ScoreConfig(
         backend=backend, threads=threads, evidence=evidence, labels=ids(labels), operating_point=operating_point, screen=screen
     )
@@ -66,6 +89,7 @@ def score(
             resume=resume,
             overwrite=overwrite,
             on_progress=tell,
+            engine=runs,
         )
     _print_summary(summary, scorer.labels)
 
@@ -141,5 +165,9 @@ def _print_summary(summary: Summary, labels: tuple[str, ...]) -> None:
     else:
         resumed = f", {summary.n_resumed:,} posts from an earlier run" if summary.n_resumed else ""
         out.print(f"{summary.seconds:.1f} s, {summary.posts_per_second:.0f} posts/s{resumed}", markup=False)
-    for what, path in (("rows", summary.outputs.output), ("rejected", summary.outputs.rejected), ("manifest", summary.outputs.manifest)):
-        out.print(f"{what:9} {path}", markup=False)
+    for what, location in (
+        ("rows", summary.outputs.output),
+        ("rejected", summary.outputs.rejected),
+        ("manifest", summary.outputs.manifest),
+    ):
+        out.print(f"{what:9} {location}", markup=False)

@@ -32,7 +32,10 @@ def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | Rejec
     source = lines()
     header_line = next(source, "")
     delimiter = max("\t;,|", key=header_line.count)
-    header = next(csv.reader([header_line], delimiter=delimiter), [])
+    try:
+        header = next(csv.reader([header_line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise InputError(path, f"its first line is no CSV header: {error}") from error
     columns = match_columns(header, text_column, path)
     previous_limit = csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     try:

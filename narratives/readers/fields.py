@@ -114,13 +114,14 @@ def clean_surrogates(text: str) -> str:
 
 
 def parse_time(value: object) -> datetime:
-    """ISO 8601, epoch seconds or milliseconds, or the usual written forms; without a zone it counts as UTC.
+    """ISO 8601, epoch seconds or milliseconds, or the usual written forms, in UTC; without a zone it counts as UTC.
 
     Raises:
         ValueError: none of these.
+        OverflowError: it is not between the years 1 and 9999 of UTC.
     """
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        return _in_utc(value)
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a time")
     if isinstance(value, str):
@@ -135,8 +136,12 @@ def parse_time(value: object) -> datetime:
             parsed = datetime.fromisoformat(value)
         except ValueError:
             parsed = _parse_written(value)
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        return _in_utc(parsed)
     raise ValueError(f"{value!r} is not a time; expected ISO 8601 or epoch seconds")
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _parse_written(value: str) -> datetime:

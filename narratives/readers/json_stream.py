@@ -19,7 +19,8 @@ import orjson
 from narratives.readers.source import BROKEN_COMPRESSION, MAX_RECORD_BYTES, detect_encoding, open_binary, sample
 
 _CHUNK_BYTES = 2**20
-_MAX_DEPTH = 200
+_MAX_DEPTH = 256
+"""Brackets remembered at once: no post nests so deep, and a file of nothing but "[" must not fill memory."""
 # A string up to its closing quote, the end of its line, or the end of what is there; or one bracket.
 _TOKEN = re.compile(rb'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?:["\n]|\Z)|[{}\[\]]')
 _REST_OF_STRING = re.compile(rb'[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?:["\n]|\Z)')
@@ -52,7 +53,8 @@ def iter_records(path: Path, keys: frozenset[str], *, root_array: bool = False) 
     scanner = _Scanner(keys, root_array)
     with open_binary(path) as stream:
         try:
-            while chunk := stream.read(_CHUNK_BYTES):
+            # read1: what a broken file gave before its fault is not lost with the chunk.
+            while chunk := stream.read1(_CHUNK_BYTES):
                 if encoding == "cp1251":
                     chunk = chunk.decode("cp1251", errors="replace").encode()
                 yield from scanner.feed(chunk)
@@ -76,6 +78,7 @@ class _Scanner:
         self.header = b""
         self.number = 0
         self.skipping = False
+        self.n_too_deep = 0  # open brackets beyond `_MAX_DEPTH`, counted only
         self.in_string = False  # the last chunk ended inside a string
 
     def feed(self, chunk: bytes) -> Iterator[RawRecord]:
@@ -122,13 +125,17 @@ class _Scanner:
         return n_backslashes % 2 == 1
 
     def _open(self, bracket: bytes, start: int) -> Iterator[RawRecord]:
+        if len(self.stack) >= _MAX_DEPTH and not self._begins_anew(bracket, start):
+            self.n_too_deep += 1
+            return
         if self.record_start is not None:
-            if bracket == b"{" and self.indent is not None and self._indent_before(start) == self.indent:
+            if self._begins_anew(bracket, start):
                 # The same indentation as every record's start: the one before was never closed.
                 yield self._record(self.buffer[self.record_start : start].rstrip(b", \r\n\t"), "its brackets do not match")
                 del self.stack[self.record_depth :]
                 self.stack.append((bracket, False))
                 self.record_start = start
+                self.n_too_deep = 0
                 return
             self.stack.append((bracket, False))
             return
@@ -150,7 +157,13 @@ class _Scanner:
             self.object_start = start
         self.stack.append((bracket, wanted))
 
+    def _begins_anew(self, bracket: bytes, start: int) -> bool:
+        return self.record_start is not None and bracket == b"{" and self.indent is not None and self._indent_before(start) == self.indent
+
     def _close(self, bracket: bytes, end: int) -> Iterator[RawRecord]:
+        if self.n_too_deep:
+            self.n_too_deep -= 1
+            return
         opening = b"{" if bracket == b"}" else b"["
         if not self.stack or self.stack[-1][0] != opening:
             if self.record_start is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from narratives.errors import InputError, RecordError
 from narratives.readers.fields import match_columns, post_from_fields
@@ -19,15 +20,16 @@ def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | Rejec
 
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        names = file.schema_arrow.names
+    except (pa.ArrowInvalid, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(path, f"is no readable Parquet file: {error}") from error
     with file:
-        columns = match_columns(file.schema_arrow.names, text_column, path)
+        columns = match_columns(names, text_column, path)
         wanted = sorted({name for names in columns.values() for name in names})
         number = 0
         try:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-                for record in batch.to_pylist():
+                for record in _rows(batch):
                     number += 1
                     try:
                         post, notes = post_from_fields(record, columns, path, number)
@@ -36,5 +38,18 @@ def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | Rejec
                         continue
                     yield post
                     yield from notes
-        except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        except (pa.ArrowInvalid, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             yield RejectedRecord(str(path), number + 1, None, f"the file breaks off: {error}")
+
+
+def _rows(batch: Any) -> list[dict[str, object]]:
+    """A batch's rows; text that is not UTF-8, which careless writers let pass, is mended."""
+    import pyarrow as pa
+
+    try:
+        rows: list[dict[str, object]] = batch.to_pylist()
+    except UnicodeDecodeError:
+        columns = [c.view(pa.binary()) if pa.types.is_string(c.type) else c for c in batch.columns]
+        values = [[v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in column.to_pylist()] for column in columns]
+        rows = [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
+    return rows

@@ -59,7 +59,7 @@ def _post(message: dict[str, object], chat: dict[str, object], path: Path, numbe
             notes.append(RejectedRecord(str(path), number, "date", reason, repr(stamp)[:200], post_kept=True))
     return Post(
         text=_text(message, path, number),
-        id=str(message_id) if chat_id is None else f"{chat_id}_{message_id}",
+        id=clean_surrogates(str(message_id) if chat_id is None else f"{chat_id}_{message_id}"),
         channel=clean_surrogates(name) if isinstance(name, str) else None,
         published_at=published_at,
         forwarded_from=_source(message, chat),
@@ -74,7 +74,7 @@ def _source(message: dict[str, object], chat: dict[str, object]) -> str | None:
     if not isinstance(name, str) or not name:
         return "(unknown)"  # a deleted account: a forward all the same
     if isinstance(source_id, str):
-        return name if source_id.startswith("channel") else PRIVATE
+        return clean_surrogates(name) if source_id.startswith("channel") else PRIVATE
     return clean_surrogates(name) if chat.get("type") in _PUBLIC_CHATS else PRIVATE
 
 

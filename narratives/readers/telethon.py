@@ -71,10 +71,10 @@ def _post(item: Mapping[str, object], path: Path, number: int, text_field: str, 
     message_id = item.get("id")
     return Post(
         text=clean_surrogates(text),
-        id=str(message_id) if peer_id is None else f"{peer_id}_{message_id}",
+        id=clean_surrogates(str(message_id) if peer_id is None else f"{peer_id}_{message_id}"),
         channel=clean_surrogates(str(channel)) if channel is not None else None,
         published_at=cast("datetime | None", soft("date", datetime)),
-        url=f"https://t.me/{username}/{message_id}" if isinstance(username, str) and message_id is not None else None,
+        url=clean_surrogates(f"https://t.me/{username}/{message_id}") if isinstance(username, str) and message_id is not None else None,
         views=cast("int | None", soft("views", int)),
         forwards=cast("int | None", soft("forwards", int)),
         forwarded_from=_source(item),
@@ -90,4 +90,4 @@ def _source(item: Mapping[str, object]) -> str | None:
     if isinstance(name := named.get("username") or named.get("title"), str):
         return clean_surrogates(name)
     channel_id = _part(forward, "from_id").get("channel_id", forward.get("channel_id"))
-    return f"channel{channel_id}" if channel_id is not None else PRIVATE
+    return clean_surrogates(f"channel{channel_id}") if channel_id is not None else PRIVATE

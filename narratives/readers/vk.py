@@ -74,10 +74,10 @@ def _post(item: Mapping[str, object], path: Path, number: int, text_field: str, 
     return Post(
         text=clean_surrogates(text),
         # The id of a person's wall is the person's: only a community's is kept.
-        id=f"{owner}_{post_id}" if is_community else str(post_id),
+        id=clean_surrogates(f"{owner}_{post_id}" if is_community else str(post_id)),
         channel=f"club{-owner}" if isinstance(owner, int) and owner < 0 else (PRIVATE if owner is not None else None),
         published_at=instant(item, "date"),
-        url=f"https://vk.com/wall{owner}_{post_id}" if is_community else None,
+        url=clean_surrogates(f"https://vk.com/wall{owner}_{post_id}") if is_community else None,
         views=_count(item, "views", path, number, notes),
         forwards=_count(item, "reposts", path, number, notes),
         forwarded_from=forwarded_from,

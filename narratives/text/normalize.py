@@ -12,6 +12,7 @@ letters ("Н А Т О"), look-alike letters inside words of mixed script ("НAТ
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ import disarm
 
 URL_PLACEHOLDER = "URL"
 MENTION_PLACEHOLDER = "@user"
+
+_MAX_MARKS = 31
+"""Marks composed with one letter; no language writes more than a few."""
+_LONG = 1024
+"""Characters from which a text is looked through for runs of marks; in a shorter one they cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,8 @@ def _substitute(pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str
 
 def _compose(text: str) -> tuple[str, tuple[_Edit, ...]]:
     """Unicode NFC, one base character with its marks at a time."""
-    if unicodedata.is_normalized("NFC", text):
+    # Python orders marks by insertion: a hundred thousand of them on one letter would take a minute.
+    if (len(text) < _LONG or not _marks().search(text)) and unicodedata.is_normalized("NFC", text):
         return text, ()
     return _rewrite(text, ((a, b, unicodedata.normalize("NFC", text[a:b])) for a, b in _clusters(text)))
 
@@ -164,10 +171,17 @@ def _compose(text: str) -> tuple[str, tuple[_Edit, ...]]:
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
     start = 0
     for at in range(1, len(text)):
-        if not _joins_before(text[at]):
+        if at - start > _MAX_MARKS or not _joins_before(text[at]):
             yield start, at
             start = at
     yield start, len(text)
+
+
+@lru_cache(maxsize=1)
+def _marks() -> re.Pattern[str]:
+    """A run of marks longer than Unicode's Stream-Safe Text Format allows (UAX #15, section 13)."""
+    marks = "".join(re.escape(c) for c in map(chr, range(0x300, sys.maxunicode)) if unicodedata.combining(c))
+    return re.compile(f"[{marks}]{{{_MAX_MARKS}}}")
 
 
 def _joins_before(character: str) -> bool:

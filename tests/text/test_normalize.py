@@ -113,6 +113,27 @@ def test_every_span_maps_into_the_post_and_order_is_kept(text: str) -> None:
         assert result.to_original(0, len(result.text))[0] <= len(text)
 
 
+@given(
+    st.lists(st.text(max_size=5) | st.sampled_from(["а\u0301\u0316\u0301", "НAТО", "**", "\u200b"]), max_size=6).map("".join),
+    st.integers(1, 400),
+)
+@settings(max_examples=100, deadline=None)
+def test_long_runs_of_marks_keep_the_map(piece: str, n: int) -> None:
+    text = piece + "\u0301\u0316" * n + piece + "о" * 1100
+    result = normalize(text)
+    ends = [result.to_original(i, i)[0] for i in range(len(result.text) + 1)]
+    assert ends == sorted(ends)
+    assert ends[-1] <= len(text)
+    assert result.text.endswith("о" * 1100)
+    start = len(result.text) - 1100
+    assert result.to_original(start, len(result.text)) == (len(text) - 1100, len(text))
+
+
+def test_a_short_run_of_marks_is_composed_as_unicode_says() -> None:
+    text = ("и\u0306" + "е\u0308" + "a\u0323\u0302") * 400
+    assert clean(text) == unicodedata.normalize("NFC", text)
+
+
 @given(texts)
 @settings(max_examples=300, deadline=None)
 def test_unchanged_characters_map_to_themselves(text: str) -> None:

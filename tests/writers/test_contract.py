@@ -79,6 +79,34 @@ def test_columns_are_those_of_records_in_their_order(written: Path) -> None:
     assert tuple(schema(LABELS).names) == column_names(LABELS)
 
 
+def test_parquet_row_groups_have_the_size_that_query_engines_want(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from narratives.writers import parquet
+
+    assert 100_000 <= parquet.ROW_GROUP_ROWS <= 122_880
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    batch = to_batch([PREDICTIONS[0]] * 7, LABELS)
+    writer = parquet.ParquetWriter(tmp_path / "a.parquet", LABELS)
+    for _ in range(4):
+        writer.write(batch)
+    writer.close()
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [10, 10, 8]
+        assert file.read().num_rows == 28
+
+
+def test_a_row_group_of_endless_posts_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from narratives.writers import parquet
+
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
+    batch = to_batch([Prediction(Post("а" * 100_000), (), {}, None, {})], LABELS)
+    writer = parquet.ParquetWriter(tmp_path / "a.parquet", LABELS)
+    for _ in range(12):
+        writer.write(batch)
+    writer.close()
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [6, 6]
+
+
 def test_every_row_is_there_with_its_values(written: Path) -> None:
     first, second = rows_of(written)
     assert "вторая строка" in str(first["text"])
