@@ -60,7 +60,9 @@ def test_piped_output_is_plain(tmp_path: Path, dump: Path, linear_bundle: ModelB
         (["predict", "да", "--model", "absent-model"], "no such folder, and no bundle of that name is shipped"),
         (["labels", "--taxonomy", "absent.toml"], "absent.toml: no such file; expected a taxonomy in TOML"),
         (["train", "--data", "{dump}", "--set", "epoch=3"], "--set 'epoch=3': expected NAME=VALUE"),
-        (["train", "--data", "{tmp}"], "holds no *.jsonl file"),
+        (["train", "--data", "{tmp}", "-o", "{tmp}/m"], "holds no *.jsonl file"),
+        (["train", "--data", "{dump}"], "-o is missing; expected the new bundle's folder: without it, models/kazakhstan-e5-small"),
+        (["train", "--base-model", "linear"], "-o is missing; expected the new bundle's folder"),
     ],
 )
 def test_a_users_error_is_one_clear_line_and_exit_code_2(

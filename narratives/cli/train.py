@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _DEFAULTS = TrainConfig()
+_DATA, _LABELS, _SHIPPED = "data/posts", "kazakhstan", Path("models/kazakhstan-e5-small")
 
 
 def train(
@@ -27,9 +28,11 @@ def train(
         typer.Option(
             help="Annotated posts: JSONL, CSV, Parquet, a `datasets` folder or id, doccano, Label Studio, Argilla; or a folder of *.jsonl."
         ),
-    ] = "data/posts",
-    labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file; `narratives init` starts one.")] = "kazakhstan",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("models/kazakhstan-e5-small"),
+    ] = _DATA,
+    labels: Annotated[str, typer.Option(help="A taxonomy's name or TOML file; `narratives init` starts one.")] = _LABELS,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle's folder; only the shipped posts and labels need none.")
+    ] = None,
     budget: Annotated[
         Literal["auto", "fast", "standard", "thorough"],
         typer.Option(
@@ -48,7 +51,9 @@ def train(
         str, typer.Option(help="multilingual-e5-small (shipped), any transformers id or folder, or linear (TF-IDF).")
     ] = _DEFAULTS.base_model,
     seed: Annotated[int, typer.Option(help="Of everything random but the test part, which is fixed.")] = _DEFAULTS.seed,
-    epochs: Annotated[int, typer.Option(min=1, help="At most; early stopping usually ends before.")] = _DEFAULTS.epochs,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help=f"At most; early stopping usually ends before. {_DEFAULTS.epochs}, or what the budget says.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of TrainConfig, e.g. learning_rate=3e-5.")
     ] = None,
@@ -69,16 +74,21 @@ def train(
     narratives train --data more.csv --labels more.toml --from models/mine -o models/mine-2
     """
     from narratives import bundle as bundles
-    from narratives.training.journeys import by_labels, is_corpus
+    from narratives.training.journeys import by_labels, choose
     from narratives.training.loaders import Columns, read_annotated
     from narratives.training.metrics import summary_lines
     from narratives.training.train import train as run_training
 
-    values: dict[str, object] = {"base_model": base_model, "seed": seed, "epochs": epochs, **_settings(set_ or [])}
-    config = TrainConfig.from_dict(values)
+    values: dict[str, object] = {"base_model": base_model, "seed": seed, **_settings(set_ or [])}
+    if epochs is not None:
+        values = {"epochs": epochs, **values}
+    if output is None and (data, labels, base_model, budget, start) != (_DATA, _LABELS, _DEFAULTS.base_model, "auto", None):
+        raise ConfigError(f"-o is missing; expected the new bundle's folder: without it, {_SHIPPED}, which is shipped, would be replaced")
+    output = output or _SHIPPED
     chosen, text = by_labels(labels, single_label=single_label)
     found = read_annotated(data, chosen, format=format, columns=Columns(text_column, label_column))
-    changed = [f"--{k.replace('_', '-')} {v}" for k, v in values.items() if k in _OWN_OPTIONS and v != getattr(_DEFAULTS, k)]
+    own = {"base_model": base_model, "seed": seed, "epochs": epochs}
+    changed = [f"--{k.replace('_', '-')} {v}" for k, v in own.items() if v is not None and (k == "epochs" or v != getattr(_DEFAULTS, k))]
     if budget != "auto":
         changed.append(f"--budget {budget}")
     if start is not None:
@@ -89,10 +99,20 @@ def train(
     )  # fmt: skip
     if found.n_without_annotation:
         say(f"{found.n_without_annotation} rows were not annotated and are left out")
+    plan = choose(found, chosen, values, budget=budget, has_start=start is not None, has_background=bool(background))
     with _train_progress() as tell:
-        if budget == "auto" and start is None and is_corpus(found, chosen, config, has_background=bool(background)):
+        if plan.by_events:
             bundle = run_training(
-                found.posts, chosen, text, output, config=config, background=background or (), command=command, on_progress=tell, say=say
+                found.posts,
+                chosen,
+                text,
+                output,
+                config=plan.config,
+                background=background or (),
+                split=plan.split,
+                command=command,
+                on_progress=tell,
+                say=say,
             )
             figures = bundle.metrics["test"]
         else:
@@ -103,8 +123,8 @@ def train(
                 found.parts,
                 chosen,
                 output,
-                budget="fast" if budget == "auto" else budget,
-                config=config,
+                budget=plan.budget,
+                config=plan.config,
                 start=bundles.load(start) if start is not None else None,
                 command=command,
                 on_progress=tell,
@@ -115,9 +135,6 @@ def train(
     for line in summary_lines(figures):
         out.print(line, markup=False)
     out.print(f"bundle    {output}", markup=False)
-
-
-_OWN_OPTIONS = frozenset({"base_model", "seed", "epochs"})
 
 
 @contextlib.contextmanager

@@ -141,7 +141,7 @@ class NarrativeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             found: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
             return found
         thresholds = np.array(self.bundle_.calibration.thresholds, dtype=np.float32)
-        return (probabilities >= thresholds).astype(np.int64)
+        return self.bundle_.calibration.decide(probabilities, thresholds).astype(np.int64)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -100,17 +100,37 @@ def split_corpus(posts: Sequence[Post], taxonomy: Taxonomy, *, validation_share:
     Raises:
         ConfigError: a part would be empty.
     """
+    test = [post for post in posts if is_test_group(group_of(post))]
+    rest = [post for post in posts if not is_test_group(group_of(post))]
+    if not test or len({group_of(post) for post in rest}) < _n_folds(validation_share):
+        raise _too_few(len({group_of(post) for post in posts}), _n_folds(validation_share) + 2)
+    return Split(*hold_out(rest, taxonomy, validation_share=validation_share, seed=seed), test)
+
+
+def _n_folds(share: float) -> int:
+    return max(2, round(1 / share))
+
+
+def _too_few(n_groups: int, n_expected: int) -> ConfigError:
+    return ConfigError(
+        f"{n_groups} groups of posts are too few to split; expected at least {n_expected}. "
+        "Posts of one event share a `group`; posts without one stand alone."
+    )
+
+
+def hold_out(posts: Sequence[Post], taxonomy: Taxonomy, *, validation_share: float, seed: int) -> tuple[list[Post], list[Post]]:
+    """Posts to train on, and posts to choose on: stratified as `split_corpus` says, groups whole.
+
+    Raises:
+        ConfigError: there are fewer groups than folds.
+    """
     groups: dict[str, list[Post]] = defaultdict(list)
     for post in posts:
         groups[group_of(post)].append(post)
-    test = [post for post in posts if is_test_group(group_of(post))]
-    rest = sorted(group for group in groups if not is_test_group(group))
-    n_folds = max(2, round(1 / validation_share))
-    if len(rest) < n_folds or not test:
-        raise ConfigError(
-            f"{len(groups)} groups of posts are too few to split; expected at least {n_folds + 2}. "
-            "Posts of one event share a `group`; posts without one stand alone."
-        )
+    rest = sorted(groups)
+    n_folds = _n_folds(validation_share)
+    if len(rest) < n_folds:
+        raise _too_few(len(rest), n_folds)
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
     kinds = [*taxonomy.ids, *STANCES, *sorted({post.language or "" for post in posts})]
@@ -123,9 +143,8 @@ def split_corpus(posts: Sequence[Post], taxonomy: Taxonomy, *, validation_share:
     folds = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     _, chosen = next(iter(folds.split(np.zeros(len(rest)), marks)))
     validation_groups = {rest[i] for i in chosen}
-    train = [p for p in posts if not is_test_group(group_of(p)) and group_of(p) not in validation_groups]
-    validation = [p for p in posts if group_of(p) in validation_groups]
-    return Split(train, validation, test)
+    train = [p for p in posts if group_of(p) not in validation_groups]
+    return train, [p for p in posts if group_of(p) in validation_groups]
 
 
 def label_targets(posts: Sequence[Post], taxonomy: Taxonomy) -> BoolArray:

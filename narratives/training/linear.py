@@ -12,9 +12,8 @@ from narratives.backends.linear import LinearWeights, tf_idf
 from narratives.backends.terms import N_FEATURES, count_terms
 from narratives.records import STANCES, Post
 from narratives.taxonomy import Taxonomy
-from narratives.text.normalize import normalize
-from narratives.text.respell import latin_kazakh_to_cyrillic
 from narratives.training.corpus import NO_STANCE, label_targets, stance_targets
+from narratives.training.features import read_texts
 
 
 def fit_linear(posts: Sequence[Post], taxonomy: Taxonomy, *, seed: int) -> LinearWeights:
@@ -22,7 +21,7 @@ def fit_linear(posts: Sequence[Post], taxonomy: Taxonomy, *, seed: int) -> Linea
 
     A label without both kinds of posts gets a constant: its base rate can be told, nothing else.
     """
-    terms = count_terms([latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts])
+    terms = count_terms(read_texts(posts))
     document_frequency = np.bincount(terms.columns, minlength=N_FEATURES)
     idf = (np.log((1 + len(posts)) / (1 + document_frequency)) + 1).astype(np.float32)
     matrix = csr_matrix((tf_idf(terms, idf), terms.columns, terms.starts), shape=(len(posts), N_FEATURES))

@@ -15,7 +15,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +70,7 @@ def train_labels(
 
     Args:
         posts: annotated posts.
+        config: None: `config_for(budget)`; a config that is given holds as it is, whatever the budget.
         parts: the part of a split each came with, or None: "test" posts are measured on, all others trained on. Without any, a fifth is
             held out by hash of the group where there are `MIN_FOR_TEST` posts.
         start: a trained bundle: its encoder, labels and stance stay as they are, labels that it lacks are added.
@@ -78,10 +79,11 @@ def train_labels(
         ConfigError: there is no post to train on, or `start` cannot take labels.
         MissingDependency: `narratives[train]` is not installed.
     """
-    folder, config = Path(folder), config or TrainConfig()
+    folder, config = Path(folder), config or config_for(budget)
     started = time.monotonic()
     if start is not None:
-        budget = "fast"
+        if budget != "fast":
+            raise ConfigError(f"a bundle to start from keeps its encoder as it is, and the budget {budget} tunes one; expected fast")
         taxonomy = only_new(taxonomy, start)
     train, test = split_posts(posts, parts)
     say(f"{len(train)} posts to train on, {len(test) or 'none'} to measure on{'' if test else ': too few to hold any out'}")
@@ -110,6 +112,15 @@ def train_labels(
         bundle = dataclasses.replace(bundle, card=label_card(bundle)).save_pretrained(folder, extra_files=extra)
     shutil.rmtree(folder.with_name(folder.name + ".training"), ignore_errors=True)
     return bundle
+
+
+def config_for(budget: Budget, given: Mapping[str, object] | None = None) -> TrainConfig:
+    """The settings of a budget; those that are `given` by name win.
+
+    Raises:
+        UnknownName, ConfigError: one of these is no setting, or out of its range.
+    """
+    return TrainConfig.from_dict({**TUNED.get(budget, {}), **(given or {})})
 
 
 def split_posts(posts: Sequence[Post], parts: Sequence[str | None]) -> tuple[list[Post], list[Post]]:
@@ -166,7 +177,7 @@ def fit_labels(
             taxonomy,
             body,
             folds,
-            config=dataclasses.replace(config, **TUNED[budget]),
+            config=config,
             scratch=scratch,
             on_progress=on_progress,
             say=say,

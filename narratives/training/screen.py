@@ -19,8 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from narratives.backends.linear import LinearWeights, tf_idf
 from narratives.backends.terms import N_FEATURES, count_terms
 from narratives.records import Post
-from narratives.text.normalize import normalize
-from narratives.text.respell import latin_kazakh_to_cyrillic
+from narratives.training.features import read_texts
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,7 +42,7 @@ def fit_screen(annotated: Sequence[Post], real: Sequence[Post], idf: FloatArray,
         idf: of the bundle's linear part, shape (n_features,): both read the same features.
     """
     posts = [*annotated, *real]
-    terms = count_terms([latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts])
+    terms = count_terms(read_texts(posts))
     matrix = csr_matrix((tf_idf(terms, idf), terms.columns, terms.starts), shape=(len(posts), N_FEATURES))
     carries = np.array([bool(post.labels) for post in annotated] + [False] * len(real))
     counts = np.where(carries, 1.0, LOOKALIKE_WEIGHT)

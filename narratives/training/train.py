@@ -22,12 +22,11 @@ from narratives.errors import MissingDependency
 from narratives.records import STANCES, Post, Prediction
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
-from narratives.text.normalize import normalize
-from narratives.text.respell import latin_kazakh_to_cyrillic
 from narratives.training.background import Background, read_background
 from narratives.training.calibration import fit_calibration, fit_temperature
 from narratives.training.card import model_card
 from narratives.training.corpus import NO_STANCE, Split, group_of, label_targets, split_corpus, stance_targets
+from narratives.training.features import read_texts
 from narratives.training.metrics import average_precision, evaluate
 from narratives.training.screen import choose_threshold, fit_screen
 
@@ -79,7 +78,6 @@ def train(
     if background:
         n_train, n_validation, n_screen = config.background_posts, config.background_validation_posts, config.background_screen_posts
         real = read_background(background, n_posts=n_train, n_validation=n_validation, n_screen=n_screen)
-    if background:
         say(f"{len(real.train)} real posts to train on as posts without a label, {len(real.validation)} to set thresholds")
     say(f"{len(split.train)} posts to train on, {len(split.validation)} to choose on, {len(split.test)} to measure on")
     with tempfile.TemporaryDirectory() as scratch_name:
@@ -106,7 +104,7 @@ def join_linear(bundle: ModelBundle, split: Split, real: Background) -> ModelBun
     weights = dict(fit_linear([*split.train, *real.train], bundle.taxonomy, seed=bundle.train_config.seed))
     chosen_on = [*split.validation, *real.validation]
     labels, stances = raw_logits(bundle, chosen_on, ScoreConfig(evidence=False))
-    beside = LinearModel(weights).logits([latin_kazakh_to_cyrillic(normalize(post.text).text) for post in chosen_on])
+    beside = LinearModel(weights).logits(read_texts(chosen_on))
     targets, truth = label_targets(chosen_on, bundle.taxonomy), stance_targets(chosen_on)
     known = truth != NO_STANCE
 
@@ -210,8 +208,7 @@ def read_by_screen(bundle: ModelBundle, posts: Sequence[Post]) -> FloatArray | N
     part = bundle.linear_part()
     if part is None or "screen.bias" not in part:
         return None
-    texts = [latin_kazakh_to_cyrillic(normalize(post.text).text) for post in posts]
-    found: FloatArray = LinearModel(part).outputs(texts)["screen"][:, 0]
+    found: FloatArray = LinearModel(part).outputs(read_texts(posts))["screen"][:, 0]
     return found
 
 
