@@ -10,7 +10,7 @@ help:
 	@echo "make score                          install and score the sample dump"
 	@echo "make score INPUT=dump OUTPUT=file   score another (.parquet, .jsonl or .csv)"
 	@echo "make test                           install what tests need and run them all"
-	@echo "make train                          train the shipped bundle again from data/posts"
+	@echo "make train                          train a bundle from data/posts, over the shipped one (its card has its own command)"
 
 score: $(VENV)/.installed
 	$(VENV)/bin/narratives score "$(INPUT)" -o "$(OUTPUT)"

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from narratives import errors
 from narratives.config import ScoreConfig, TrainConfig
 from narratives.errors import NarrativesError
-from narratives.records import Decision, Evidence, Post, Prediction
+from narratives.records import Evidence, Post, Prediction
 from narratives.taxonomy import Label, Taxonomy
 
 if TYPE_CHECKING:
     from narratives.scorer import Scorer
 
 __all__ = [
-    "Decision",
     "Evidence",
     "Label",
     "NarrativesError",

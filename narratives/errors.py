@@ -8,7 +8,8 @@
     ├── UnknownName         (ValueError)   a name is not in a table: kind, name, known names
     ├── BundleError         (ValueError)   a trained bundle is incomplete, damaged or foreign: path
     ├── JobError            (RuntimeError) a scoring job cannot go on: output, lock, disk
-    └── MissingDependency   (ImportError)  an optional package is not installed: package, extra
+    ├── MissingDependency   (ImportError)  an optional package is not installed: package, extra
+    └── Stale               (in review/store.py, whose decisions it carries) a post was decided on since the page showed it
 
 Each says where, what was found, what was expected and what to do. The command line prints the message
 in one line and exits with code 2; any other exception is a bug and shows its traceback.

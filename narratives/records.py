@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from narratives.errors import RecordError
 
-__all__ = ["STANCES", "Decision", "Evidence", "Post", "Prediction", "RejectedRecord", "Stance", "column_names", "to_row"]
+__all__ = ["STANCES", "Evidence", "Post", "Prediction", "RejectedRecord", "Stance", "column_names", "to_row"]
 
 Stance = Literal["endorses", "reports", "refutes"]
 STANCES: tuple[Stance, ...] = ("endorses", "reports", "refutes")
@@ -80,18 +80,6 @@ class Prediction:
     truncated: bool = False
     screened: bool = False
     model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a reviewer decided about one post: the labels and stance that stand after reading."""
-
-    post_id: str
-    reviewer: str
-    labels: tuple[str, ...]
-    stance: Stance | None
-    decided_at: datetime
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class _Prepared(NamedTuple):
 
 
 class Scorer:
-    """Tags posts with narrative labels and a stance. Make one with `from_pretrained`; it may be used for many calls.
+    """Gives posts narrative labels and a stance. Make one with `from_pretrained`; it may be used for many calls.
 
     Not safe for use from several threads at once: give each its own.
     """

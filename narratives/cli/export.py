@@ -1,4 +1,7 @@
-"""`narratives export-runtime` and `narratives export-torch`: a bundle for elsewhere. `narratives convert`: rows in another format."""
+"""`narratives export-runtime` and `narratives export-torch`: a bundle for elsewhere. `narratives convert`: rows in another format.
+
+`narratives export`, which writes decisions of reviewers, is in `review.py`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def export_torch(
 ) -> None:
     """Write a bundle's encoder as a folder that transformers' AutoModel loads, with heads and calibration beside it.
 
-    Needs `pip install 'narratives[train]'`. The folder's README.md has the lines that use it.
+    Needs `pip install 'narratives\\[train]'`. The folder's README.md has the lines that use it.
     """
     from narratives.exports.torch_folder import export_torch as run
 
@@ -49,6 +52,8 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write scored rows for another program: a spreadsheet, an annotation tool, a threat-intelligence platform.
+
+    XLSX needs `pip install 'narratives\\[xlsx]'`.
 
     [bold]Examples[/bold]
 

@@ -52,9 +52,10 @@ def export(
     copies: Annotated[bool, typer.Option("--copies/--no-copies", help="Also write the reposts of a reviewed post.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:
-    """Write reviewed posts as training data.
+    """Export the decisions made on the review page: reviewed posts, as training data.
 
-    Posts on which reviewers disagree are left out until somebody settles them on the page.
+    Posts on which reviewers disagree are left out until somebody settles them on the page. Models are exported by
+    `export-runtime` and `export-torch`, scored rows by `convert`.
 
     [bold]Example[/bold]
 

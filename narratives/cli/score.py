@@ -37,7 +37,10 @@ def score(
     operating_point: OperatingPointOption = "balanced",
     evidence: Annotated[bool, typer.Option("--evidence/--no-evidence", help="Find the sentences that carry each label.")] = True,
     screen: Annotated[
-        bool, typer.Option("--screen/--no-screen", help="Drop posts that surely carry nothing before the encoder: several times faster.")
+        bool,
+        typer.Option(
+            "--screen/--no-screen", help="Drop posts that surely carry nothing before the encoder (`screened`): several times faster."
+        ),
     ] = True,
     text_column: Annotated[str | None, typer.Option(help="Column or field with the text, where it has an unusual name.")] = None,
     backend: BackendOption = "auto",
@@ -58,6 +61,7 @@ def score(
 
     Beside OUTPUT stand OUTPUT's .rejected.jsonl (records that could not be read, with place and reason) and .manifest.json
     (counts, digests, settings). A run that was interrupted, however it ended, goes on with the same command.
+    XLSX needs `pip install 'narratives\\[xlsx]'`.
 
     [bold]Examples[/bold]
 

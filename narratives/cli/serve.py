@@ -29,7 +29,7 @@ def serve(
 ) -> None:
     """Serve the scorer over HTTP: POST /v1/predict, GET /v1/labels, /healthz, /metrics, /openapi.json.
 
-    Needs `pip install 'narratives[serve]'`. Requests that come together are scored together.
+    Needs `pip install 'narratives\\[serve]'`. Requests that come together are scored together.
 
     [bold]Example[/bold]
 

@@ -65,7 +65,7 @@ def train(
 ) -> None:
     """Train a bundle: split, fit, calibrate, measure, write the model card.
 
-    Needs `pip install 'narratives[train]'`. Eight posts a label are enough to start; definitions in the taxonomy help most then.
+    Needs `pip install 'narratives\\[train]'`. Eight posts a label are enough to start; definitions in the taxonomy help most then.
 
     [bold]Examples[/bold]
 
@@ -167,7 +167,7 @@ def evaluate(
     backend: BackendOption = "auto",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives[report])."),
+        typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives\\[report])."),
     ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write the page too, beside JSON.")] = None,
     format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",

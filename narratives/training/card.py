@@ -26,7 +26,7 @@ def model_card(bundle: ModelBundle) -> str:
     lines = [
         f"# {bundle.name}",
         "",
-        f"Tags posts with {len(bundle.labels)} narrative labels and a stance (endorses, reports, refutes). It triages; people "
+        f"Gives posts {len(bundle.labels)} narrative labels and a stance (endorses, reports, refutes). It triages; people "
         f"judge. Base model: {bundle.base_model}.",
         "",
         "## Made with",
@@ -82,9 +82,9 @@ def model_card(bundle: ModelBundle) -> str:
         "",
         "## What it was trained on, and what that means",
         "",
-        "If the posts are those of `data/posts/`: all of them are **synthetic**, written for this project, and a part was read a second "
-        "time; see `data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on "
-        "events not seen in training; expect less on real ones, and review what it flags.",
+        "If the posts are those of `data/posts/`: all of them are **synthetic**, written for this project and read twice; see "
+        "`data/README.md`. Writers imitate; real posts are stranger. The figures above are for posts of the same making, on events not "
+        "seen in training; expect less on real ones, and review what it flags.",
         "",
         "## Limits",
         "",

@@ -25,7 +25,7 @@ def label_card(bundle: ModelBundle) -> str:
     lines = [
         f"# {bundle.name}",
         "",
-        f"Tags posts with {len(bundle.labels)} labels{'' if bundle.calibration.has_stance else ', without a stance'}. "
+        f"Gives posts {len(bundle.labels)} labels{'' if bundle.calibration.has_stance else ', without a stance'}. "
         f"Base model: {bundle.base_model}. It triages; people judge.",
         "",
         "## Made with",
