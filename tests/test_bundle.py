@@ -74,7 +74,7 @@ def test_damage_is_named(copy: Path, damage: Callable[[Path], object], message: 
         (edit_json("calibration.json", lambda c: c.update(thresholds=[0.5])), "expected 2 finite numbers"),
         (edit_json("calibration.json", lambda c: c.update(labels=["snow", "rain"])), "list different labels or another order"),
         (edit_json("train_config.json", lambda c: c.update(surprise=1)), "unknown setting 'surprise'"),
-        (edit_json("bundle.json", lambda m: m.update(kind="pickle")), "kind 'pickle', expected difference, whole or linear"),
+        (edit_json("bundle.json", lambda m: m.update(kind="pickle")), "kind 'pickle', expected difference, whole, linear or runtime"),
         (
             edit_json("bundle.json", lambda m: m.update(kind="difference", base_sha256="0" * 64)),
             "is a difference to a base model with sha256",

@@ -26,7 +26,8 @@ def scorer(linear_bundle: ModelBundle) -> Scorer:
 def test_a_dataset_gets_the_outputs_columns(scorer: Scorer) -> None:
     data = datasets.Dataset.from_dict({"text": TEXTS, "n": [1, 2, 3]})
     scored = data.map(scorer.as_map(), batched=True, batch_size=2)
-    assert set(scored.column_names) == {"text", "n", *column_names(scorer.labels)[8:]}
+    columns = column_names(scorer.labels)
+    assert set(scored.column_names) == {"text", "n", *columns[columns.index("language") :]}
     assert scored["labels"][:] == [["rain"], [], []]
     assert scored["stance"][:] == ["endorses", None, None]
     [first] = scorer.predict(TEXTS[:1])  # type: ignore[arg-type]

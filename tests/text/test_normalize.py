@@ -126,7 +126,10 @@ def test_long_runs_of_marks_keep_the_map(piece: str, n: int) -> None:
     assert ends[-1] <= len(text)
     assert result.text.endswith("о" * 1100)
     start = len(result.text) - 1100
-    assert result.to_original(start, len(result.text)) == (len(text) - 1100, len(text))
+    first, end = result.to_original(start, len(result.text))
+    # What was left out right before them, such as an invisible character, may count to them.
+    assert len(text) - 1100 - len(piece) <= first <= len(text) - 1100
+    assert end == len(text)
 
 
 def test_a_short_run_of_marks_is_composed_as_unicode_says() -> None:
