@@ -69,15 +69,25 @@ BACKENDS = _table(
 
 
 def load(kind: str, table: Mapping[str, Leaf], name: str) -> Any:
-    """Import the leaf of that name.
+    """Import the leaf of that name, as `known_name` finds it.
 
     Raises:
         UnknownName: the table has no such name.
     """
-    if name not in table:
-        raise UnknownName(kind, name, table)
-    module, attribute = table[name].target.split(":")
+    module, attribute = table[known_name(kind, table, name)].target.split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def known_name(kind: str, table: Mapping[str, Leaf], name: str) -> str:
+    """The name as the table spells it; - and _ are taken for each other.
+
+    Raises:
+        UnknownName: the table has no such name.
+    """
+    found = next((known for known in table if known.replace("-", "_") == name.replace("-", "_")), None)
+    if found is None:
+        raise UnknownName(kind, name, table)
+    return found
 
 
 def by_suffix(table: Mapping[str, Leaf], suffix: str) -> str | None:

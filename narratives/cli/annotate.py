@@ -112,7 +112,7 @@ def check_labels(
     labels: _Labels = "kazakhstan",
     n: Annotated[int, typer.Option("-n", min=1, help="Findings of a kind to show.")] = 20,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all findings as JSON lines.")] = None,
-    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
+    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label-studio or argilla.")] = "auto",
     text_column: _TextColumn = None,
     label_column: _LabelColumn = None,
 ) -> None:

@@ -46,7 +46,7 @@ def train(
     single_label: Annotated[
         bool, typer.Option("--single-label", help="A post has one label at most (or single_label = true in the taxonomy).")
     ] = False,
-    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
+    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label-studio or argilla.")] = "auto",
     base_model: Annotated[
         str, typer.Option(help="multilingual-e5-small (shipped), any transformers id or folder, or linear (TF-IDF).")
     ] = _DEFAULTS.base_model,
@@ -170,7 +170,7 @@ def evaluate(
         typer.Option("--output", "-o", help="Write all figures: .json, or .html for a page with charts (needs narratives\\[report])."),
     ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write the page too, beside JSON.")] = None,
-    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label_studio or argilla.")] = "auto",
+    format: Annotated[str, typer.Option(help="auto, jsonl, csv, parquet, datasets, doccano, label-studio or argilla.")] = "auto",
     text_column: Annotated[str | None, typer.Option(help="Column with the text, where it has an unusual name.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with the labels, where it has an unusual name.")] = None,
     card: Annotated[

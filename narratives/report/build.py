@@ -195,4 +195,21 @@ def _model(dump: Dump, asked: str | None, manifest: Mapping[str, Any]) -> tuple[
             f"Scored at the operating point {point}; error rates of each label are measured at “balanced” only: counts are not corrected."
         )
         return found.taxonomy, dict(found.metrics) | {"test": {}}, note
-    return found.taxonomy, dict(found.metrics), ""
+    if found.metrics.get("test"):
+        return found.taxonomy, dict(found.metrics), ""
+    return found.taxonomy, *_of_new_labels(found.metrics)
+
+
+def _of_new_labels(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Metrics of a bundle whose figures `training/newlabels.py` measured, in the form of others; and a sentence where they say too
+    little of labels in other posts."""
+    own = metrics.get("new_labels", {})
+    if own.get("measured_on") == "test" and not own.get("kept_labels"):
+        return {**metrics, "test": own["figures"]}, ""
+    if own.get("measured_on") == "test":
+        how = "The model was measured on a test part for the labels that were added to it, and not for those that it kept"
+    elif own:
+        how = "The model was not measured on a test part, only by cross-validation on the posts it was trained on"
+    else:
+        how = "The model was not measured on a test part"
+    return dict(metrics), f"{how}: counts are not corrected for its errors."

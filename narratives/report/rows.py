@@ -14,6 +14,7 @@ import orjson
 from narratives.errors import InputError, RecordError
 from narratives.readers.fields import parse_count, parse_labels, parse_time
 from narratives.records import STANCES, Evidence, Stance
+from narratives.writers.delimited import plain_cell
 
 _NEEDED = ("id", "text", "labels", "stance")
 _BATCH_ROWS = 2048
@@ -115,10 +116,7 @@ def _delimited(path: Path) -> Iterator[dict[str, object]]:
 
 def _plain(cell: object) -> object:
     """A cell as it was before `writers.delimited.safe_cell` guarded it."""
-    if not isinstance(cell, str) or cell == "":
-        return None
-    guarded = cell.startswith("'") and cell[1:].lstrip(" \u00a0\n\t\r").startswith(("=", "+", "-", "@"))
-    return cell[1:] if guarded or cell[:2] in {"'\t", "'\r"} else cell
+    return plain_cell(cell) if isinstance(cell, str) and cell else None
 
 
 def _check(path: Path, names: object) -> None:

@@ -22,6 +22,7 @@ from narratives.errors import ConfigError, InputError, NarrativesError, RecordEr
 from narratives.readers.fields import parse_time
 from narratives.records import STANCES, column_names, probability_column
 from narratives.taxonomy import Label, Taxonomy
+from narratives.writers.delimited import plain_cell
 from narratives.writers.parquet import ParquetWriter
 from narratives.writers.table import schema
 
@@ -187,9 +188,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, object]]:
 
 def _plain(value: str | None) -> str | None:
     """A cell without the apostrophe that `writers/delimited.py` puts before what a spreadsheet would run."""
-    if not value:
-        return None
-    return value[1:] if value[0] == "'" and value[1:].lstrip(" \u00a0\n").startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return plain_cell(value) if value else None
 
 
 def _typed(row: Mapping[str, object], labels: tuple[str, ...]) -> dict[str, object]:

@@ -16,8 +16,18 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def safe_cell(text: str) -> str:
     """Text that no spreadsheet takes for a formula: one that starts like a formula gets an apostrophe before it
-    (OWASP, CSV injection). White space before the sign does not disarm it, so it is looked through."""
-    return "'" + text if text.lstrip(" \u00a0\n").startswith(_FORMULA_STARTS) or text.startswith(_FORMULA_STARTS) else text
+    (OWASP, CSV injection). White space before the sign does not disarm it, so it is looked through. A text that starts with such an
+    apostrophe of its own gets one more, so that `plain_cell` gives every text back."""
+    return "'" + text if _is_guarded(text) else text
+
+
+def plain_cell(cell: str) -> str:
+    """A text as it was before `safe_cell`."""
+    return cell[1:] if cell.startswith("'") and _is_guarded(cell) else cell
+
+
+def _is_guarded(text: str) -> bool:
+    return text.lstrip("'").lstrip(" \u00a0\n").startswith(_FORMULA_STARTS)
 
 
 class CsvWriter:

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from narratives.writers.json_array import metadata
 
+STANCE_PREFIX = "stance:"
+
 
 class DoccanoWriter:
     def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
@@ -20,7 +22,7 @@ class DoccanoWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         for row in batch.to_pylist():
-            label = [*row["labels"], *([f"stance:{row['stance']}"] if row["stance"] else [])]
+            label = [*row["labels"], *([f"{STANCE_PREFIX}{row['stance']}"] if row["stance"] else [])]
             item = {"text": row["text"], "label": label, "post_id": row["id"], **metadata(row), "model": row["model"]}
             self._stream.write(orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
 

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from narratives import plugins
-from narratives.errors import ConfigError, InputError, UnknownName
+from narratives.errors import ConfigError, InputError, RecordError, UnknownName
 from narratives.exports.convert import convert
 from narratives.records import Evidence, Post, Prediction
-from narratives.taxonomy import load
+from narratives.taxonomy import load, parse
+from narratives.training.loaders import read_annotated
 from narratives.writers.disarm import TECHNIQUES
 from narratives.writers.parquet import ParquetWriter
 from narratives.writers.table import to_batch
@@ -144,6 +145,56 @@ def test_doccano_lines_have_what_its_importer_asks_for(scored: Path, tmp_path: P
     assert rows[1]["label"] == ["us_nato_conflation", "call_for_retaliation", "stance:endorses"]
     assert all(isinstance(row["text"], str) and all(isinstance(label, str) for label in row["label"]) for row in rows)
     assert rows[0]["post_id"] == "1"
+
+
+# ---- and back from the program -----------------------------------------------------------------------------------------
+
+
+def accepted(file: Path, to: str) -> Path:
+    """What each program exports once a person accepted everything that was suggested."""
+    if to == "label-studio":
+        done = [{**task, "annotations": [{"result": p["result"]} for p in task["predictions"]]} for task in items(file)]  # type: ignore[attr-defined]
+    elif to == "argilla":
+        done = [
+            {**record, "responses": {q: [{"value": s["value"], "user_id": "u"}] for q, s in record["suggestions"].items()}}  # type: ignore[attr-defined]
+            for record in items(file)
+        ]
+    else:
+        return file  # what doccano imports is an annotation already
+    back = file.with_name("back.json")
+    back.write_text(json.dumps(done), encoding="utf-8")
+    return back
+
+
+@pytest.mark.parametrize("format", ["auto", "named"])
+@pytest.mark.parametrize("to", ["doccano", "label-studio", "argilla"])
+def test_what_was_converted_comes_back_as_annotated_posts(scored: Path, tmp_path: Path, to: str, format: str) -> None:
+    own = parse("".join(f'[[label]]\nid = "{label}"\nname = "{label}"\n' for label in LABELS))
+    _, [file, *_] = convert(scored, tmp_path / "out.json", to=to, flagged_only=True)
+    found = read_annotated(accepted(file, to), own, format="auto" if format == "auto" else to)
+    assert found.format == to
+    assert [(p.id, p.text, p.labels, p.stance) for p in found.posts] == [
+        ("1", CLAIM, ("us_nato_conflation",), "endorses"),
+        ("2", ANSWER, ("us_nato_conflation", "call_for_retaliation"), "endorses"),
+        ("3", "Министерство: базы НАТО нет.", ("us_nato_conflation",), "refutes"),
+        ("4", "Своё.", ("own_label",), "reports"),
+    ]
+    assert {p.language for p in found.posts} == {"ru"}
+
+
+def test_suggestions_that_nobody_read_are_no_annotations(scored: Path, tmp_path: Path) -> None:
+    own = parse("".join(f'[[label]]\nid = "{label}"\nname = "{label}"\n' for label in LABELS))
+    for to in ("label_studio", "argilla"):
+        _, [file, *_] = convert(scored, tmp_path / f"{to}.json", to=to)
+        with pytest.raises(InputError, match="holds no annotated post.*6 rows were not annotated"):
+            read_annotated(file, own, format=to)
+
+
+def test_two_stances_of_a_post_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "Да.", "label": ["own_label", "stance:reports", "stance:refutes"], "post_id": "1"}\n', encoding="utf-8")
+    with pytest.raises(RecordError, match="holds 2 stances: reports, refutes; expected one at most"):
+        read_annotated(path, parse('[[label]]\nid = "own_label"\nname = "own"\n'))
 
 
 # ---- STIX ---------------------------------------------------------------------------------------------------------------

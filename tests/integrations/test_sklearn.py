@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,18 @@ def test_it_learns_and_says_so_in_shapes(fitted: NarrativeClassifier, texts: lis
 def test_fitting_twice_gives_the_same_and_seeds_hold(fitted: NarrativeClassifier, texts: list[str], targets: np.ndarray) -> None:
     again = clone(fitted).fit(texts, targets)
     np.testing.assert_array_equal(again.predict_proba(texts), fitted.predict_proba(texts))
+
+
+def test_labels_that_exclude_each_other_are_predicted_as_the_scorer_does(fitted: NarrativeClassifier, texts: list[str]) -> None:
+    bundle = fitted.bundle_
+    low = replace(bundle.calibration, exclusive="at most one", thresholds=(0.01, 0.01))
+    one = clone(fitted)
+    one.bundle_, one.classes_, one.multilabel_, one._scorer = replace(bundle, calibration=low), fitted.classes_, True, None
+    assert (one.predict_proba(texts) >= 0.01).sum(axis=1).max() == 2
+    found = one.predict(texts)
+    assert found.sum(axis=1).max() == 1
+    scored = Scorer.from_bundle(one.bundle_).predict(texts)
+    assert [tuple(LABELS[i] for i in np.flatnonzero(row)) for row in found] == [p.labels for p in scored]
 
 
 def test_cross_val_predict_in_a_pipeline(texts: list[str], targets: np.ndarray) -> None:

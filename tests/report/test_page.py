@@ -132,6 +132,32 @@ def test_a_label_in_a_model_of_ones_own_gets_its_name_and_corrected_counts(
         build(write([said(LONG, "a", at(0), "rain")], "other.parquet"), model=str(linear_bundle.path))
 
 
+def test_a_model_that_no_test_part_measured_is_told(write: Write, linear_bundle: ModelBundle, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    figures = linear_bundle.metrics["test"]
+
+    def made(**new_labels: object) -> Report:
+        metrics = {"new_labels": {"figures": figures, "kept_labels": [], **new_labels}} if new_labels else {}
+        bundle = replace(linear_bundle, metrics=metrics).save_pretrained(tmp_path / "own")
+        posts = [replace(said(LONG + str(i), f"c{i}", at(i), *(("rain",) if i < 4 else ())), model=bundle.model_id) for i in range(40)]
+        return build(write(posts), model=str(bundle.path))
+
+    by_folds = made(measured_on="cross-validation")
+    assert by_folds.model_note == (
+        "The model was not measured on a test part, only by cross-validation on the posts it was trained on: "
+        "counts are not corrected for its errors."
+    )
+    assert by_folds.model_note in Tags(render(by_folds)).shown
+    assert by_folds.flagged_corrected is None
+    assert made().model_note == "The model was not measured on a test part: counts are not corrected for its errors."
+    assert "not for those that it kept" in made(measured_on="test", kept_labels=["rain"]).model_note
+    on_test = made(measured_on="test")
+    assert on_test.model_note == ""
+    assert on_test.flagged_corrected is not None
+    assert on_test.sections[0].narrative.all_languages.corrected is not None
+
+
 def test_what_was_not_readable_comes_from_the_manifest(write: Write) -> None:
     path = write([said(LONG, "a", at(0), "rain")])
     assert "No manifest was found" in Tags(render(build(path))).shown

@@ -13,7 +13,7 @@ import pytest
 
 from narratives import plugins
 from narratives.records import Evidence, Post, Prediction, column_names
-from narratives.writers.delimited import safe_cell
+from narratives.writers.delimited import plain_cell, safe_cell
 from narratives.writers.table import schema, to_batch
 
 LABELS = ("rain", "snow")
@@ -144,6 +144,11 @@ def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+7", "-5", "@x", "\t=1", "\r=1", "  =1", "\n=1"])
 def test_formula_starts_are_disarmed(text: str) -> None:
     assert safe_cell(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["=1", "'=1", "''=1", "' =1", "'\t", "\t=1", " '=1", "'так'", "'", "", "\u00a0@x", "'\n+7"])
+def test_every_text_comes_back_from_its_cell(text: str) -> None:
+    assert plain_cell(safe_cell(text)) == text
 
 
 def test_other_cells_are_left_alone() -> None:

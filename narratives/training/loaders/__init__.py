@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from narratives import plugins
-from narratives.errors import InputError, RecordError, UnknownName
+from narratives.errors import InputError, RecordError
 from narratives.plugins import Leaf
 from narratives.readers.fields import clean_surrogates
 from narratives.records import STANCES, Post, Stance
@@ -27,7 +27,7 @@ LOADERS: Mapping[str, Leaf] = {
     "parquet": Leaf(f"{_HERE}.parquet_rows:rows", "Parquet", (".parquet", ".pq")),
     "datasets": Leaf(f"{_HERE}.hub_datasets:rows", "a folder written by datasets' save_to_disk, or an id of a dataset hub"),
     "doccano": Leaf(f"{_HERE}.doccano:rows", "doccano's JSONL export: categories, or spans, whose labels then count for the whole text"),
-    "label_studio": Leaf(f"{_HERE}.label_studio:rows", "Label Studio's JSON or JSON-MIN export"),
+    "label-studio": Leaf(f"{_HERE}.label_studio:rows", "Label Studio's JSON or JSON-MIN export"),
     "argilla": Leaf(f"{_HERE}.argilla:rows", "Argilla's records as JSON (to_json, to_dict or to_list)"),
 }
 
@@ -86,8 +86,7 @@ def read_annotated(path: str | Path, taxonomy: Taxonomy, *, format: str = "auto"
     files = [path]
     if format == "auto":
         format, files = _detect(path)
-    if format not in LOADERS:
-        raise UnknownName("format of annotated posts", format, LOADERS)
+    format = plugins.known_name("format of annotated posts", LOADERS, format)
     rows = cast(Rows, plugins.load("format", LOADERS, format))
     known = written_names(taxonomy)
     found = Annotated(format=format)

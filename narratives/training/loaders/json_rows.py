@@ -33,13 +33,15 @@ def rows(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def dialect(path: Path) -> str:
-    """argilla, label_studio, doccano or jsonl, by the first records."""
+    """argilla, label-studio, doccano or jsonl, by the first records."""
     for _, record in itertools.islice(objects(path), 20):
         keys = set(record)
         if isinstance(record.get("fields"), dict) and keys & {"responses", "suggestions", "annotations"}:
             return "argilla"
         if {"data", "annotations"} <= keys or {"annotation_id", "annotator"} <= keys or {"lead_time", "annotator"} <= keys:
-            return "label_studio"
+            return "label-studio"
+        if {"text", "label", "post_id"} <= keys:  # as writers/doccano.py names them
+            return "doccano"
         if "Comments" in keys or ("data" in keys and "label" in keys) or {"text", "entities", "relations"} <= keys or _has_spans(record):
             return "doccano"
     return "jsonl"
