@@ -117,13 +117,16 @@ async def astream(scorer: Scorer, posts: AsyncIterable[Post], config: StreamConf
     waiting: asyncio.Queue[Post | _End] = asyncio.Queue(config.queue_posts)
 
     async def read() -> None:
+        end = _End()
         try:
             async for post in posts:
                 await waiting.put(post)
-        except Exception as error:  # raised again where the predictions are read
-            await waiting.put(_End(error))
-        else:
-            await waiting.put(_End())
+        except BaseException as error:  # raised again where the predictions are read
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # this reader is cancelled, not something that the source waited for
+                raise
+            end = _End(error)
+        await waiting.put(end)
 
     reader = asyncio.create_task(read(), name="narratives-feed")
     loop = asyncio.get_running_loop()

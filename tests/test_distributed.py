@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -44,9 +45,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "PART_POSTS", 100)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head with room for one model and two nodes with room for one each."""
+@contextlib.contextmanager
+def running_cluster(n_nodes: int) -> Iterator[Any]:
+    """A head with room for one model, and so many nodes with room for one each."""
     from ray.cluster_utils import Cluster
 
     # Nodes are processes of this machine: they find this checkout as the tests do, and a busy machine does not count as a dead node.
@@ -58,13 +59,28 @@ def cluster() -> Iterator[Any]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27, "include_dashboard": False})
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=2**27)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+    try:
+        for _ in range(n_nodes):
+            made.add_node(num_cpus=1, object_store_memory=2**27)
+        made.wait_for_nodes()
+        yield made
+    finally:
+        made.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with running_cluster(2) as made:
+        yield made
+
+
+@pytest.fixture
+def doomed_cluster() -> Iterator[Any]:
+    """For a test that kills a node: Ray Data's actor for statistics lives as long as its cluster, and a later job is given the dead one."""
+    with running_cluster(2) as made:
+        yield made
 
 
 def folder_of_dumps(folder: Path) -> Path:
@@ -177,14 +193,16 @@ def test_a_killed_driver_is_resumed_to_the_same_rows(tmp_path: Path, scorer: Sco
     same(tmp_path, "local", "ray")
 
 
-def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Scorer, cluster: Any) -> None:
+def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Scorer, doomed_cluster: Any) -> None:
+    import ray
+
     source = dump(tmp_path / "in.jsonl", 12_000)
     job.run(source, tmp_path / "local.parquet", scorer)
     failed: list[BaseException] = []
 
     def work() -> None:
         try:
-            job.run(source, tmp_path / "ray.parquet", scorer, engine=RayEngine(address=cluster.address))
+            job.run(source, tmp_path / "ray.parquet", scorer, engine=RayEngine(address=doomed_cluster.address))
         except BaseException as error:
             failed.append(error)
 
@@ -193,8 +211,9 @@ def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Score
     folder = tmp_path / "ray.parquet.parts"
     wait_for_parts(folder, 5, runner.is_alive)
     n_sealed = len(list(folder.glob("part-*.json")))
-    # The raylet and all its workers, at once and without a word.
-    cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
+    # The raylet and all its workers, at once and without a word; not the one that this process, the driver, hangs on.
+    mine = ray.get_runtime_context().get_node_id()
+    doomed_cluster.remove_node(next(node for node in doomed_cluster.worker_nodes if node.node_id != mine), allow_graceful=False)
     runner.join(timeout=300)
     assert not failed, failed
     assert 5 <= n_sealed < 120, "it was killed too late to be a test"

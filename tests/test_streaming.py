@@ -165,6 +165,35 @@ def test_an_error_of_the_source_comes_after_what_came_before_it(scorer: Scorer, 
         asyncio.run(gathered(astream(scorer, abroken())))
 
 
+def test_a_source_that_was_cancelled_ends_the_feed(scorer: Scorer, posts: list[Post]) -> None:
+    async def cancelled() -> AsyncIterator[Post]:
+        yield posts[0]
+        raise asyncio.CancelledError  # as a client library does whose own task was cancelled
+
+    found: list[object] = []
+
+    async def read() -> None:
+        async for prediction in astream(scorer, cancelled()):
+            found.append(prediction)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(asyncio.wait_for(read(), 20))
+    assert len(found) == 1
+
+
+def test_a_feed_that_nobody_closes_does_not_hold_the_loop(scorer: Scorer, posts: list[Post]) -> None:
+    kept = []
+
+    async def leave() -> None:
+        kept.append(astream(scorer, from_list(posts), StreamConfig(max_posts=1, queue_posts=1)))
+        await anext(kept[0])
+
+    ended = threading.Thread(target=lambda: asyncio.run(leave()), daemon=True)
+    ended.start()
+    ended.join(20)
+    assert not ended.is_alive()
+
+
 def test_closing_ends_the_readers(scorer: Scorer, posts: list[Post]) -> None:
     ended = threading.Event()
 

@@ -25,8 +25,8 @@ LabelsOption = Annotated[
 
 
 def say(message: str) -> None:
-    """A line of progress, to standard error."""
-    err.print(message, markup=False)
+    """A line of progress, to standard error. It may hold a name from a dump: no escape code of it reaches the terminal."""
+    err.print(printable(message), markup=False)
 
 
 def printable(text: str) -> str:

@@ -31,6 +31,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Post field -> names it has in the wild, the surest first. Compared without case, spaces and dashes."""
 
+_NAMES_OF_ANYBODY = frozenset({"author_forwarded_from_name", "fwd_from_name"})
+"""Columns with the display name of a forward's source, which may be a person: they say that there is one, not who."""
+
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip().lower())
@@ -70,7 +73,8 @@ def post_from_fields(
     """
     raw: dict[str, object] = {}
     for field, names in columns.items():
-        raw[field] = next((record[name] for name in names if not _is_empty(record.get(name))), None)
+        found = next((name for name in names if not _is_empty(record.get(name))), None)
+        raw[field] = None if found is None else PRIVATE if _plain(found) in _NAMES_OF_ANYBODY else record[found]
     text_name = columns["text"][0]
     text = raw["text"]
     if text is None:

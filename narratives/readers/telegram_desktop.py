@@ -1,7 +1,7 @@
 """Telegram Desktop's `result.json`: one chat, or a full export with `chats.list` and `left_chats.list`.
 
-Views, forwards and links are not in this format: they stay unknown. Names of people (authors, and sources of forwards that
-are not known to be channels) are not kept.
+Views, forwards and links are not in this format: they stay unknown. Names of people (authors, the other side of a personal chat,
+and sources of forwards that are not known to be channels) are not kept.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from narratives.readers.json_stream import iter_records, parse_header, parse_obj
 from narratives.records import Post, RejectedRecord
 
 _PUBLIC_CHATS = frozenset({"public_channel", "private_channel", "public_supergroup"})
+_NAMED_CHATS = _PUBLIC_CHATS | {"private_group", "private_supergroup"}
+"""All others (personal_chat, bot_chat, saved_messages, replies, a type that is yet to come) are named after a person."""
 
 
 def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | RejectedRecord]:
@@ -47,8 +49,10 @@ def _post(message: dict[str, object], chat: dict[str, object], path: Path, numbe
         raise RecordError(path, number, "type", "is 'unsupported': Telegram Desktop could not export this message")
     if "text" not in message and "text_entities" not in message:
         raise RecordError(path, number, "text", f"is missing; found {', '.join(list(message)[:8])}")
-    chat_id, message_id = chat.get("id"), message.get("id")
-    name = chat.get("name")
+    is_named = chat.get("type") in _NAMED_CHATS
+    # A personal chat's id is the person's; its messages have numbers of their own among all such chats of an export.
+    chat_id, message_id = chat.get("id") if is_named else None, message.get("id")
+    name = chat.get("name") if is_named else PRIVATE
     published_at: datetime | None = None
     stamp = message.get("date_unixtime", message.get("date"))
     if stamp is not None:

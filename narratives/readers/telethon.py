@@ -1,7 +1,7 @@
 """Telethon's `to_json` and 4CAT's NDJSON: one message an object, as lines or as one array.
 
-Times are ISO 8601 (Telethon) or epoch seconds (4CAT). Names of people are not kept: a forward whose source is a user
-says only that it is one.
+Times are ISO 8601 (Telethon) or epoch seconds (4CAT). Names of people are not kept: a chat with a user, and a forward whose source
+is one, say only that it is one.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ def _class(item: Mapping[str, object]) -> str:
     return str(item.get("_", item.get("_type", "Message")))
 
 
+def _is_person(entity: Mapping[str, object]) -> bool:
+    """Telethon's User: channels and groups have a title, only users a first name or a phone."""
+    return _class(entity) in {"User", "UserEmpty", "PeerUser"} or any(entity.get(k) is not None for k in ("first_name", "phone", "user_id"))
+
+
 def _part(item: Mapping[str, object], name: str) -> Mapping[str, object]:
     value = item.get(name)
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
@@ -68,6 +73,8 @@ def _post(item: Mapping[str, object], path: Path, number: int, text_field: str, 
     peer_id = next((peer[k] for k in ("channel_id", "chat_id") if peer.get(k) is not None), None)
     username, title = chat.get("username"), chat.get("title")
     channel = username or title or (f"channel{peer_id}" if peer_id is not None else None)
+    if _is_person(chat) or (peer_id is None and _is_person(peer)):
+        peer_id, username, channel = None, None, PRIVATE
     message_id = item.get("id")
     return Post(
         text=clean_surrogates(text),
@@ -87,6 +94,8 @@ def _source(item: Mapping[str, object]) -> str | None:
     if not forward:
         return None
     named = _part(_part(item, "_forward"), "_chat") or _part(item, "_forward")
+    if _is_person(named) or _is_person(_part(forward, "from_id")):
+        return PRIVATE
     if isinstance(name := named.get("username") or named.get("title"), str):
         return clean_surrogates(name)
     channel_id = _part(forward, "from_id").get("channel_id", forward.get("channel_id"))

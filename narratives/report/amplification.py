@@ -34,6 +34,11 @@ class Views:
     def total(self) -> int | None:
         return self.own + self.of_forwards if self.n_known or not self.n_unknown else None
 
+    def __add__(self, other: Views) -> Views:
+        return Views(
+            self.own + other.own, self.of_forwards + other.of_forwards, self.n_known + other.n_known, self.n_unknown + other.n_unknown
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -49,17 +54,20 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """`start` of a stretch of time. `views` are those of the posts in it; `cumulative_views` of all up to its end."""
+    """`start` of a stretch of time. `views` are those of the posts in it that spread the narrative, `cumulative_views` of all up to its
+    end: None where there are such posts and none states its views; `n_unknown` of those in it do not."""
 
     start: datetime
+    n_posts: int
     by_stance: dict[str, int]
-    views: int
-    cumulative_views: int
+    views: int | None
+    cumulative_views: int | None
     n_unknown: int
 
     @property
-    def n_posts(self) -> int:
-        return sum(self.by_stance.values())
+    def n_without_stance(self) -> int:
+        """Posts of a model that tells no stances."""
+        return self.n_posts - sum(self.by_stance.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +202,11 @@ def _bins(posts: Sequence[Flagged], starts: Sequence[datetime], width: timedelta
     for post in posts:
         if post.at is not None:
             inside[(hour_of(post.at) - starts[0]) // width].append(post)
-    bins, cumulative = [], 0
+    bins, cumulative = [], Views(0, 0, 0, 0)
     for start, mine in zip(starts, inside, strict=True):
         views = count_views(post for post in mine if post.spreads)
-        cumulative += views.total or 0
-        bins.append(Bin(start, _stances(mine), views.total or 0, cumulative, views.n_unknown))
+        cumulative = cumulative + views
+        bins.append(Bin(start, len(mine), _stances(mine), views.total, cumulative.total, views.n_unknown))
     return tuple(bins)
 
 

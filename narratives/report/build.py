@@ -15,10 +15,10 @@ from narratives.errors import BundleError, InputError, UnknownName
 from narratives.report import charts
 from narratives.report.amplification import Narrative, Views, count_views, measure
 from narratives.report.charts import Chart
-from narratives.report.compare import Comparison, compare, parse_periods
 from narratives.report.dump import Dump, Flagged, collect, fetch
 from narratives.report.intervals import Interval, corrected, rates_of_any_label, rates_of_labels, wilson
 from narratives.report.network import CoPosting, Network, amplification_network, co_posting
+from narratives.report.periods import Comparison, compare, parse_periods
 from narratives.report.rows import Row
 from narratives.report.spread import Appearance, Copies, Spreader, copies, denials, fastest_spreaders, first_posters, representatives
 from narratives.taxonomy import Taxonomy
@@ -91,7 +91,7 @@ def build(
     Args:
         path: the output: Parquet, JSON lines or CSV; its manifest is looked for beside it.
         model: the bundle that scored it, by name or folder; without it, the one that is shipped, if it is that.
-        periods: two periods to compare, as `compare.parse_periods` reads them.
+        periods: two periods to compare, as `periods.parse_periods` reads them.
         language: of names and definitions of labels: en, ru or kk.
 
     Raises:
@@ -109,7 +109,8 @@ def build(
     on_progress(f"{len(dump.flagged):,} flagged posts: counting and drawing")
     sections = tuple(_section(dump, label, names[label], taxonomy, rates.get(label), language) for label in dump.found_labels)
     found = copies(dump)
-    any_rates = rates_of_any_label(metrics)
+    # Rates of "any label" are those of all labels together: they do not hold where some were left out.
+    any_rates = rates_of_any_label(metrics) if _all_labels_scored(dump, metrics, manifest) else None
     network = amplification_network(dump.flagged)
     shown = {post.number for section in sections for post in section.examples} | {c.most_seen.number for c in found[:N_CLUSTERS]}
     return Report(
@@ -189,15 +190,24 @@ def _model(dump: Dump, asked: str | None, manifest: Mapping[str, Any]) -> tuple[
             raise BundleError(asked, f"is {found.model_id}, but the file was scored by {scored_by}; pass that model's folder")
         note = f"Scored by {scored_by}, whose measured errors are not at hand: counts are not corrected. Pass --model with its folder."
         return found.taxonomy if set(found.labels) >= set(dump.found_labels) else None, {}, note
-    point = manifest.get("job", {}).get("operating_point", "balanced") if isinstance(manifest.get("job"), dict) else "balanced"
+    untested = dict(found.metrics) | {"test": {}}
+    metrics, note = (dict(found.metrics), "") if found.metrics.get("test") else _of_new_labels(found.metrics)
+    if note:
+        return found.taxonomy, untested, note
+    job = manifest.get("job")
+    point = job.get("operating_point") if isinstance(job, dict) else None
+    if point is None:
+        note = "No manifest says at which thresholds the file was scored: counts are not corrected for the model's errors."
+        return found.taxonomy, untested, note
     if point != "balanced":
         note = (
             f"Scored at the operating point {point}; error rates of each label are measured at “balanced” only: counts are not corrected."
         )
-        return found.taxonomy, dict(found.metrics) | {"test": {}}, note
-    if found.metrics.get("test"):
-        return found.taxonomy, dict(found.metrics), ""
-    return found.taxonomy, *_of_new_labels(found.metrics)
+        return found.taxonomy, untested, note
+    if not _all_labels_scored(dump, metrics, manifest):
+        note = "Only some of the model's labels were scored: the number of posts with any label is not corrected, that of each label is."
+        return found.taxonomy, metrics, note
+    return found.taxonomy, metrics, ""
 
 
 def _of_new_labels(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -213,3 +223,11 @@ def _of_new_labels(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     else:
         how = "The model was not measured on a test part"
     return dict(metrics), f"{how}: counts are not corrected for its errors."
+
+
+def _all_labels_scored(dump: Dump, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether a post could get every label that the model was measured on. `score --labels` keeps the columns of the others."""
+    job = manifest.get("job")
+    wanted = job.get("labels") if isinstance(job, dict) else None
+    measured = set(metrics.get("test", {}).get("by_label", {}))
+    return measured <= set((dump.labels or measured) if wanted is None else wanted)

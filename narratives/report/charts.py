@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import Any
 
 from narratives.errors import MissingDependency
-from narratives.records import STANCES
 from narratives.report.amplification import Narrative
-from narratives.report.dump import Flagged
+from narratives.report.dump import HOUR, Flagged
 from narratives.report.network import Network, layout
-from narratives.report.spread import Appearance, Confidence
+from narratives.report.spread import Appearance, Confidence, shown_channel
 
 STANCE_COLOURS = {"endorses": "#d1495b", "reports": "#e0a030", "refutes": "#2a9d8f"}
 """Told apart by people who do not see red and green alike: they differ in lightness too."""
+NO_STANCE, _NO_STANCE_COLOUR = "no stance", "#7d8794"
 _SERIES = ["#4f7cac", "#d1495b", "#e0a030", "#2a9d8f", "#8e6c8a", "#7f9a48", "#b5651d", "#5f9ea0", "#c06c84", "#6c757d"]
 _WIDTH = 860
 _MAX_NAME = 34
@@ -109,24 +109,30 @@ def _time_axis(alt: Any, first: datetime, last: datetime) -> Any:
     return alt.Axis(title="UTC", format="%d %b" if days >= 2 else "%d %b %H:%M", labelOverlap=True, tickCount=min(12, max(4, days + 1)))
 
 
+def _stance_colour(alt: Any, without: bool) -> Any:
+    """`without`: some posts have no stance; others need no such entry in the legend."""
+    colours = STANCE_COLOURS | ({NO_STANCE: _NO_STANCE_COLOUR} if without else {})
+    return alt.Color("stance:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())))
+
+
 def posts_over_time(narrative: Narrative, title: str) -> Chart | None:
     """Stacked bars by stance, with bursts shaded behind them."""
     alt = _altair()
     bins = narrative.bins
     if not any(b.n_posts for b in bins):
         return None
-    width = bins[1].start - bins[0].start if len(bins) > 1 else None
+    width = bins[1].start - bins[0].start if len(bins) > 1 else HOUR
     rows: list[dict[str, object]] = []
     for b in bins:
         below = 0
-        for stance in STANCES:
-            if n := b.by_stance[stance]:
-                stop = b.start + width if width else b.start
-                rows.append({"start": _instant(b.start), "stop": _instant(stop), "stance": stance, "low": below, "high": below + n})
+        for stance, n in (*b.by_stance.items(), (NO_STANCE, b.n_without_stance)):
+            if n:
+                stop = _instant(b.start + width)
+                rows.append({"start": _instant(b.start), "stop": stop, "stance": stance, "low": below, "high": below + n})
                 below += n
     top = max(b.n_posts for b in bins)
     axis = _time_axis(alt, bins[0].start, bins[-1].start)
-    span = alt.Scale(type="utc", domain=[_instant(bins[0].start), _instant(bins[-1].start + width if width else bins[-1].start)])
+    span = alt.Scale(type="utc", domain=[_instant(bins[0].start), _instant(bins[-1].start + width)])
     shade = (
         alt.Chart(_data([{"start": _instant(b.start), "stop": _instant(b.stop)} for b in narrative.bursts]))
         .mark_rect(opacity=0.13, color="#8e6c8a")
@@ -140,7 +146,7 @@ def posts_over_time(narrative: Narrative, title: str) -> Chart | None:
             x2="stop:T",
             y=alt.Y("low:Q", title="posts", scale=alt.Scale(domain=[0, top]), axis=alt.Axis(values=_whole(top), format="d")),
             y2="high:Q",
-            color=alt.Color("stance:N", scale=alt.Scale(domain=list(STANCES), range=[STANCE_COLOURS[s] for s in STANCES])),
+            color=_stance_colour(alt, any(b.n_without_stance for b in bins)),
         )
     )
     chart = (alt.layer(shade, bars) if narrative.bursts else bars).properties(width=_WIDTH, height=190)
@@ -158,7 +164,7 @@ def cumulative_views(narratives: Sequence[Narrative], names: dict[str, str]) -> 
         {"at": _instant(b.start), "narrative": names[n.label], "views": b.cumulative_views}
         for n in shown
         for b, before in zip(n.bins, (None, *n.bins), strict=False)
-        if before is None or b is n.bins[-1] or b.cumulative_views != before.cumulative_views
+        if (b.cumulative_views is not None) and (before is None or b is n.bins[-1] or b.cumulative_views != before.cumulative_views)
     ]
     order = [names[n.label] for n in shown]
     chart = (
@@ -208,12 +214,12 @@ def timeline(narrative: Narrative, posts: Sequence[Flagged], first: Sequence[App
     filled where they are unknown); diamonds tell of posts that are not in the dump."""
     alt = _altair()
     order = [a.channel for a in first]
-    order += [c for c in dict.fromkeys(p.channel for p in posts if p.channel and p.at) if c not in order and c != "(private)"]
+    order += [c for c in dict.fromkeys(shown_channel(p.channel) for p in posts if p.at) if c not in order]
     order = order[:n]
     rows: list[dict[str, object]] = [
-        {"at": _instant(p.at), "channel": _short(p.channel), "stance": p.stance, "views": p.views}
+        {"at": _instant(p.at), "channel": _short(shown_channel(p.channel)), "stance": p.stance or NO_STANCE, "views": p.views}
         for p in posts
-        if p.at is not None and p.channel is not None and p.channel in order
+        if p.at is not None and shown_channel(p.channel) in order
     ]
     if len({row["channel"] for row in rows}) < 2:
         return None
@@ -226,7 +232,7 @@ def timeline(narrative: Narrative, posts: Sequence[Flagged], first: Sequence[App
     y = alt.Y("channel:N", sort=shown, title=None, scale=alt.Scale(domain=shown), axis=alt.Axis(grid=True))
     times = [p.at for p in posts if p.at is not None] + [a.at for a in first if a.channel in order]
     x = alt.X("at:T", scale=alt.Scale(type="utc", padding=14), axis=_time_axis(alt, min(times), max(times)))
-    colour = alt.Color("stance:N", scale=alt.Scale(domain=list(STANCES), range=[STANCE_COLOURS[s] for s in STANCES]))
+    colour = _stance_colour(alt, any(row["stance"] == NO_STANCE for row in rows))
     size = alt.Size("views:Q", scale=alt.Scale(range=[28, 420]), legend=None)
     dots = alt.Chart(_data([r for r in rows if r["views"] is not None])).mark_circle(opacity=0.78).encode(x=x, y=y, color=colour, size=size)
     unknown = alt.Chart(_data([r for r in rows if r["views"] is None])).mark_point(size=42).encode(x=x, y=y, color=colour)

@@ -28,7 +28,7 @@ class Flagged:
     """A post with at least one label. `cluster` is the row number of the first copy of its text, flagged or not."""
 
     number: int
-    id: str
+    id: str | None
     channel: str | None
     at: datetime | None
     url: str | None
@@ -155,7 +155,7 @@ def _count(dump: Dump, row: Row, usernames: dict[str, str]) -> None:
     if channel is not None:
         dump.channels[channel] += 1
         # Telethon's ids are <channel number>_<message>: this number is all that a raw forward header says of its source.
-        if channel not in NOT_NAMED and (match := re.fullmatch(r"-?(?:100)?(\d+)_\d+", row.id)):
+        if channel not in NOT_NAMED and (match := re.fullmatch(r"(?:-100)?(\d+)_\d+", row.id or "")):
             usernames.setdefault(f"channel{match.group(1)}", channel)
     if row.labels:
         links, mentions = accounts_in(row.text)

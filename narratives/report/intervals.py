@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from narratives.training.metrics import wilson as wilson_ends
+
 _N_DRAWS = 20_000
 _SEED = 13
-_Z = 1.959963984540054
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,10 +56,7 @@ def wilson(n_hits: int, n: int) -> Interval:
     """Wilson's score interval (JASA 22:209, 1927) for a share. An empty set of posts says nothing: [0, 1]."""
     if n == 0:
         return Interval(math.nan, 0.0, 1.0)
-    share = n_hits / n
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    return Interval(n_hits / n, *wilson_ends(n_hits, n))
 
 
 def difference(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interval:

@@ -27,7 +27,7 @@ class Row:
     `stance_probability` is that of its own stance."""
 
     number: int
-    id: str
+    id: str | None
     text: str
     channel: str | None
     published_at: datetime | None
@@ -144,7 +144,7 @@ def _row(record: Mapping[str, object], path: Path, number: int) -> Row:
         stance = record.get("stance")
         return Row(
             number=number - 1,
-            id=str(record.get("id")),
+            id=words("id"),
             text=str(record.get("text") or ""),
             channel=words("channel"),
             published_at=instant("published_at"),

@@ -47,17 +47,16 @@ class Appearance:
 def first_posters(posts: Iterable[Flagged], *, denials_too: bool = False) -> list[Appearance]:
     """The first appearance in each channel, earliest first, of posts that spread; of denials too if wanted.
 
-    People, and sources that a forward does not name, are one entry `(not named)` each time they would be first.
+    People, posts without a channel, and sources that a forward does not name, are one entry `(not named)` each time they would be first.
     """
     own: dict[str, Flagged] = {}
     stated: dict[str, list[tuple[datetime, bool, Flagged]]] = defaultdict(list)
     for post in sorted(posts, key=by_time):
         if post.at is None or not (post.spreads or denials_too):
             continue
-        if post.channel is not None:
-            own.setdefault(_shown(post.channel), post)
+        own.setdefault(shown_channel(post.channel), post)
         if post.source is not None and post.channel != post.source:
-            stated[_shown(post.source)].append((post.source_at or post.at, post.source_at is not None, post))
+            stated[shown_channel(post.source)].append((post.source_at or post.at, post.source_at is not None, post))
     found = []
     for channel in own.keys() | stated.keys():
         mine, origins = own.get(channel), sorted(stated.get(channel, ()), key=lambda o: (o[0], o[2].number))
@@ -95,7 +94,8 @@ def denials(label: str, flagged: Iterable[Flagged]) -> list[Flagged]:
         if post.at is None:
             continue
         if post.spreads:
-            spread.add(post.channel)
+            if _is_named(post.channel):  # two posts that name no channel need not be of one
+                spread.add(post.channel)
             continue
         is_sure = post.channel not in spread and (post.stance_probability or 0) >= SURE_DENIAL
         if label in post.labels and is_sure and (first is None or post.at > first.at):
@@ -103,8 +103,13 @@ def denials(label: str, flagged: Iterable[Flagged]) -> list[Flagged]:
     return found
 
 
-def _shown(channel: str) -> str:
-    return "(not named)" if channel in NOT_NAMED else channel
+def _is_named(channel: str | None) -> bool:
+    return channel is not None and channel not in NOT_NAMED
+
+
+def shown_channel(channel: str | None) -> str:
+    """Its name; people and unknown channels are one `(not named)`."""
+    return channel if channel is not None and _is_named(channel) else "(not named)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class ServeConfig:
     batch_posts: int = 32
     """Posts scored together, at most: some 0.6 s on two cores."""
     requests_per_second: float = 50.0
-    """Of one client, on average; 0: no limit."""
+    """Of one client, on average; 0: no limit. Behind a proxy all are one client (X-Forwarded-For is not believed): let it limit."""
     burst: int = 100
     """Requests of one client at once."""
 
@@ -55,6 +55,11 @@ class ServeConfig:
         for name in ("max_body_bytes", "max_posts", "queue_posts", "batch_posts", "burst"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.max_posts > self.queue_posts:
+            raise ConfigError(
+                f"max_posts is {self.max_posts} and queue_posts {self.queue_posts}: a request of more posts than may wait would never be "
+                f"scored. Lower max_posts or raise queue_posts"
+            )
         if self.requests_per_second < 0:
             raise ConfigError(f"requests_per_second is {self.requests_per_second}, expected 0 (no limit) or more")
         if self.token is not None and len(self.token) < 16:
@@ -198,14 +203,23 @@ def run(
     """
     scorer = Scorer.from_pretrained(model, config=score, on_progress=say)
     say(f"{scorer.bundle.model_id} ({scorer.backend.name}) on http://{config.host}:{config.port}  POST /v1/predict; Ctrl-C ends it")
-    uvicorn.run(
-        make_app(scorer, config),
-        host=config.host.strip("[]"),
-        port=config.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        # A client that sends nothing does not hold a connection for ever.
-        timeout_keep_alive=30,
-        limit_concurrency=1000,
+    uvicorn_server(make_app(scorer, config), config).run()
+
+
+def uvicorn_server(app: FastAPI, config: ServeConfig) -> uvicorn.Server:
+    """The server as `run` starts it."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=config.host.strip("[]"),
+            port=config.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            # A client that could name another address in X-Forwarded-For would have a new rate limit each time.
+            proxy_headers=False,
+            # A client that sends nothing does not hold a connection for ever.
+            timeout_keep_alive=30,
+            limit_concurrency=1000,
+        )
     )

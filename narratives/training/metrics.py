@@ -40,7 +40,8 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     share, z = n_right / n, 1.96
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
+    # Rounding can carry the ends of 0 of n and n of n past what a share can be.
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def confusion(targets: BoolArray, predicted: BoolArray) -> Counts:

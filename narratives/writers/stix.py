@@ -5,7 +5,7 @@
     attack-pattern    a DISARM technique, by its id
     artifact, url     a post's text and link; an observed-data says when it was published, where that is known
     sighting          a post that *endorses* a narrative: of the campaign, with the probability as confidence
-    note              a post that reports or refutes it: that is no use of the technique, and must not count as one
+    note              a post that reports or refutes it, or without a stance: that is no use of the technique, and must not count as one
 
 A campaign here is a story that is told, not an operation with an author: nobody is named. Everything is labelled `unreviewed`.
 Object ids follow from content (UUID version 5), so the same posts give the same ids in the next export. Standard: STIX 2.1, OASIS, 2021.
@@ -81,7 +81,11 @@ class StixWriter:
         for label in row["labels"]:
             campaign = self._campaign(label)
             confidence = min(100, max(0, round(100 * row[probability_column(label)])))
-            common = {"confidence": confidence, "labels": ["unreviewed", row["stance"]], "external_references": [_source(row)]}
+            common = {
+                "confidence": confidence,
+                "labels": ["unreviewed", *filter(None, [row["stance"]])],
+                "external_references": [_source(row)],
+            }
             sentences = "\n".join(item["text"] for item in row["evidence"] if item["label"] == label) or row["text"]
             if row["stance"] == "endorses":
                 times = {"first_seen": published, "last_seen": published} if published is not None else {}
@@ -92,8 +96,9 @@ class StixWriter:
                 )  # fmt: skip
                 self._add(sighting)
             else:
+                abstract = f"A post {row['stance'] or 'carries'} the narrative {label}"
                 note = self._object(
-                    "note", _id("note", f"{key}|{label}"), abstract=f"A post {row['stance']} the narrative {label}", content=sentences,
+                    "note", _id("note", f"{key}|{label}"), abstract=abstract, content=sentences,
                     object_refs=[campaign, *([seen] if seen is not None else refs)], **common,
                 )  # fmt: skip
                 self._add(note)

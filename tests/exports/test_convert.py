@@ -232,6 +232,22 @@ def test_only_endorsements_are_sightings(stix_objects: list[object]) -> None:
     assert all("unreviewed" in item.labels for item in [*sightings, *notes])  # type: ignore[attr-defined]
 
 
+def test_a_post_without_a_stance_is_a_note_that_names_none(tmp_path: Path) -> None:
+    import stix2
+
+    post = Post(CLAIM, id="1", channel="Канал", published_at=WHEN)
+    prediction = Prediction(post, (LABELS[0],), dict.fromkeys(LABELS, 0.9), None, {})
+    path = tmp_path / "scored.parquet"
+    writer = plugins.load("output format", plugins.WRITERS, "parquet")(path, LABELS)
+    writer.write(to_batch([prediction], LABELS))
+    writer.close()
+    convert(path, tmp_path / "bundle.json", to="stix")
+    found = stix2.parse((tmp_path / "bundle.json").read_text("utf-8"), allow_custom=False, version="2.1").objects
+    [note] = kinds(found, "note")
+    assert (note.abstract, note.labels) == (f"A post carries the narrative {LABELS[0]}", ["unreviewed"])  # type: ignore[attr-defined]
+    assert kinds(found, "sighting") == []
+
+
 def test_narratives_use_disarms_techniques(stix_objects: list[object]) -> None:
     patterns = {p.id: p.external_references[0] for p in kinds(stix_objects, "attack-pattern")}  # type: ignore[attr-defined]
     campaigns = {c.id: c.aliases[0] for c in kinds(stix_objects, "campaign")}  # type: ignore[attr-defined]

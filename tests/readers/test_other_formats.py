@@ -27,7 +27,7 @@ def test_4cat_csv_columns_are_understood(tmp_path: Path) -> None:
         header + "\n5,c,kanal,Имя Фамилия,user,Текст поста,no,1200,,2023-10-06 09:12:31,1696583551,Источник,1696500000\n",
     )
     [post] = posts(path)
-    assert (post.text, post.channel, post.views, post.forwarded_from) == ("Текст поста", "kanal", 1200, "Источник")
+    assert (post.text, post.channel, post.views, post.forwarded_from) == ("Текст поста", "kanal", 1200, PRIVATE)
     assert post.published_at is not None
     assert post.published_at.isoformat() == "2023-10-06T09:12:31+00:00"
     assert post.forwarded_at == datetime(2023, 10, 5, 10, 0, tzinfo=UTC)
@@ -45,6 +45,39 @@ def test_telethon_forwards_keep_channels_and_hide_people(tmp_path: Path) -> None
     assert [p.forwarded_from for p in found] == ["channel99", PRIVATE, None]
     assert [p.forwarded_at for p in found] == [datetime(2023, 10, 5, 10, 0, tzinfo=UTC)] * 2 + [None]
     assert found[2].url == "https://t.me/kanal/3"
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        {"_chat": {"_": "User", "username": "ivan_ivanov", "first_name": "Иван"}},
+        {"chat": {"username": "ivan_ivanov", "first_name": "Иван"}, "peer_id": {"user_id": 555}},
+        {"_chat": {"username": "ivan_ivanov"}, "peer_id": {"_": "PeerUser", "user_id": 555}},
+        {"peer_id": {"user_id": 555}},
+    ],
+    ids=["class", "first name", "peer", "peer alone"],
+)
+def test_a_telethon_chat_with_a_person_does_not_give_the_person_away(tmp_path: Path, chat: dict[str, object]) -> None:
+    row = {"_": "Message", "id": 3, "date": "2023-10-06T09:12:31+00:00", "message": "т", **chat}
+    [post] = posts(write(tmp_path / "a.ndjson", json.dumps(row) + "\n"))
+    assert (post.channel, post.url, post.id) == (PRIVATE, None, "3")
+    assert not any(word in repr(post) for word in ("ivan", "Иван", "555"))
+
+
+def test_a_telethon_forward_of_a_user_is_not_named_though_its_entity_is_there(tmp_path: Path) -> None:
+    row = {"_": "Message", "id": 3, "peer_id": {"channel_id": 7}, "message": "т", "fwd_from": {"from_id": {"user_id": 5}}}
+    rows = [
+        row | {"_forward": {"_chat": {"_": "User", "username": "ivan_ivanov"}}},
+        row | {"_forward": {"username": "ivan_ivanov"}},
+        row | {"fwd_from": {"from_id": {"channel_id": 9}}, "_forward": {"_chat": {"_": "Channel", "title": "Источник"}}},
+    ]
+    found = posts(write(tmp_path / "a.ndjson", "".join(json.dumps(r) + "\n" for r in rows)))
+    assert [p.forwarded_from for p in found] == [PRIVATE, PRIVATE, "Источник"]
+
+
+def test_a_column_of_display_names_says_only_that_there_is_a_source(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,text,author_forwarded_from_username,Fwd From Name\n1,а,kanal,Канал\n2,б,,Иван Иванов\n3,в,,\n")
+    assert [p.forwarded_from for p in posts(path)] == ["kanal", PRIVATE, None]
 
 
 def test_a_vk_repost_without_words_counts_as_what_it_reposts(tmp_path: Path) -> None:

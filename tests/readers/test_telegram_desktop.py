@@ -51,6 +51,19 @@ def test_a_full_export_gives_the_posts_of_every_chat(tmp_path: Path) -> None:
     assert [(p.channel, p.id) for p in items if isinstance(p, Post)] == [("чат 1", "1_1"), ("чат 2", "2_2"), ("ушли", "3_3")]
 
 
+@pytest.mark.parametrize("kind", ["personal_chat", "bot_chat", "saved_messages", "replies", "verify_codes", None])
+def test_a_chat_with_a_person_does_not_give_the_person_away(tmp_path: Path, kind: str | None) -> None:
+    chats = [
+        json.loads(export([message(1)], name="Иван Иванов", type=kind, id=555)),
+        *(json.loads(export([message(2)], name="группа", type=group, id=7)) for group in ("private_group", "private_supergroup")),
+    ]
+    person, *groups = read(tmp_path, json.dumps({"chats": {"list": chats}}, ensure_ascii=False, indent=1))
+    assert isinstance(person, Post)
+    assert (person.channel, person.id) == (PRIVATE, "1")
+    assert "555" not in repr(person)
+    assert [(p.channel, p.id) for p in groups if isinstance(p, Post)] == [("группа", "7_2")] * 2
+
+
 def test_a_minified_export_is_read_too(tmp_path: Path) -> None:
     content = json.dumps(json.loads(export([message(1), message(2, '{["')])), separators=(",", ":"))
     assert texts(read(tmp_path, content)) == ["текст", '{["']

@@ -101,6 +101,32 @@ def test_a_channel_that_spreads_another_story_is_no_sure_denier_and_none_denies_
     assert [p.channel for p in denials("snow", collect(path).flagged)] == ["ministry"]
 
 
+def test_posts_without_a_channel_are_first_too_and_their_denials_are_kept(write: Write) -> None:
+    path = write(
+        [
+            said(STORY, None, at(0), "rain"),
+            said(STORY, "kanal", at(1), "rain"),
+            said("нет никакого дождя", None, at(2), "rain", stance="refutes", sure=0.95),
+            said("дождя нет вовсе", "(private)", at(3), "rain", stance="refutes", sure=0.95),
+        ]
+    )
+    dump = collect(path)
+    assert [(a.channel, a.at) for a in first_posters(dump.of("rain"))] == [("(not named)", at(0)), ("kanal", at(1))]
+    assert [p.at for p in denials("rain", dump.flagged)] == [at(2), at(3)]
+
+
+def test_a_channel_whose_number_begins_with_100_is_found_by_it(write: Write) -> None:
+    path = write(
+        [
+            said(STORY, "Origin", at(0), "rain", id="1007770001_5"),
+            said(OTHER, "Marked", at(0), "rain", id="-1001234_5"),
+            said("иное", "copycat", at(1), "rain", source="channel1007770001", source_at=at(0)),
+            said("иное ещё", "copycat", at(1), "rain", source="channel1234", source_at=at(0)),
+        ]
+    )
+    assert [p.source for p in collect(path).flagged] == [None, None, "Origin", "Marked"]
+
+
 def test_copies_know_their_first_their_most_seen_and_what_was_not_flagged(write: Write) -> None:
     path = write(
         [

@@ -122,7 +122,9 @@ def test_a_label_in_a_model_of_ones_own_gets_its_name_and_corrected_counts(
     from dataclasses import replace
 
     posts = [replace(said(LONG + str(i), f"c{i}", at(i), *(("rain",) if i < 4 else ())), model=linear_bundle.model_id) for i in range(40)]
-    made = build(write(posts), model=str(linear_bundle.path), language="ru")
+    path = write(posts)
+    manifest_beside(path)
+    made = build(path, model=str(linear_bundle.path), language="ru")
     assert made.sections[0].name == "дождь"
     assert made.model_note == ""
     cell = made.sections[0].narrative.all_languages
@@ -141,7 +143,9 @@ def test_a_model_that_no_test_part_measured_is_told(write: Write, linear_bundle:
         metrics = {"new_labels": {"figures": figures, "kept_labels": [], **new_labels}} if new_labels else {}
         bundle = replace(linear_bundle, metrics=metrics).save_pretrained(tmp_path / "own")
         posts = [replace(said(LONG + str(i), f"c{i}", at(i), *(("rain",) if i < 4 else ())), model=bundle.model_id) for i in range(40)]
-        return build(write(posts), model=str(bundle.path))
+        path = write(posts)
+        manifest_beside(path)
+        return build(path, model=str(bundle.path))
 
     by_folds = made(measured_on="cross-validation")
     assert by_folds.model_note == (
@@ -156,6 +160,92 @@ def test_a_model_that_no_test_part_measured_is_told(write: Write, linear_bundle:
     assert on_test.model_note == ""
     assert on_test.flagged_corrected is not None
     assert on_test.sections[0].narrative.all_languages.corrected is not None
+
+
+def manifest_beside(path: Path, labels: list[str] | None = None) -> None:
+    job = {"operating_point": "balanced", "labels": labels, "input": {"name": "in.jsonl", "sha256": "0" * 64}}
+    thresholds = {"rain": 0.5, "snow": 0.5}
+    manifest = {"counts": {"n_rejected": 0, "n_notes": 0}, "job": job, "thresholds": thresholds}
+    path.with_name(f"{path.stem}.manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+
+def test_counts_are_corrected_only_by_rates_that_hold_for_them(write: Write, linear_bundle: ModelBundle, tmp_path: Path) -> None:
+    import hashlib
+    import shutil
+    from dataclasses import replace
+
+    posts = [replace(said(LONG + str(i), f"c{i}", at(i), *(("rain",) if i < 4 else ())), model=linear_bundle.model_id) for i in range(40)]
+    folder, path = tmp_path / "bundle", write(posts)
+    shutil.copytree(linear_bundle.path, folder)
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    figures = {"n_positive": 40, "recall": 0.9, "precision": 0.9, "threshold": 0.5}
+    metrics["test"]["all"]["n_posts"] = 200
+    metrics["test"] |= {"by_label": {"rain": figures, "snow": figures}, "false_alarms": {"n_posts_without_label": 60, "n_flagged": 3}}
+
+    def measured(metrics: dict[str, object]) -> None:
+        before = hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()
+        (folder / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+        after = hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()
+        (folder / "bundle.json").write_text((folder / "bundle.json").read_text("utf-8").replace(before, after), "utf-8")
+
+    measured(metrics)
+
+    def corrected() -> tuple[bool, bool, str]:
+        made = build(path, model=str(folder))
+        assert "Method" in render(made)
+        return made.flagged_corrected is not None, made.sections[0].narrative.all_languages.corrected is not None, made.model_note
+
+    assert corrected() == (False, False, "No manifest says at which thresholds the file was scored: counts are not corrected for the "
+                           "model's errors.")  # fmt: skip
+    manifest_beside(path)
+    assert corrected() == (True, True, "")
+    manifest_beside(path, ["rain"])
+    assert corrected() == (False, True, "Only some of the model's labels were scored: the number of posts with any label is not corrected, "
+                           "that of each label is.")  # fmt: skip
+    manifest_beside(path, ["snow", "rain"])
+    assert corrected() == (True, True, "")
+    measured({name: value for name, value in metrics.items() if name != "test"})
+    assert corrected() == (False, False, "The model was not measured on a test part: counts are not corrected for its errors.")
+
+
+def without_stance(prediction: Prediction) -> Prediction:
+    from dataclasses import replace
+
+    return replace(prediction, stance=None, stance_probabilities={})
+
+
+def test_a_model_without_stances_has_a_page_with_all_its_posts(report: Callable[..., Report]) -> None:
+    made = report([without_stance(said(f"{LONG} {i}", f"c{i % 3}", at(i), "rain")) for i in range(6)])
+    narrative = made.sections[0].narrative
+    assert sum(b.n_posts for b in narrative.bins) == sum(b.n_without_stance for b in narrative.bins) == 6
+    assert narrative.peak is not None and narrative.peak.n_posts == 1
+    names = {chart.name for chart in made.charts}
+    assert {"posts-rain", "spread-rain"} <= names
+    for name in ("posts-rain", "spread-rain"):
+        assert "no stance" in next(chart for chart in made.charts if chart.name == name).svg()
+    others = report([said(f"{LONG} {i}", f"c{i % 3}", at(i), "rain") for i in range(6)])
+    assert not any("no stance" in chart.svg() for chart in others.charts)
+
+
+def test_a_dump_within_an_hour_has_bars_of_some_width(report: Callable[..., Report]) -> None:
+    made = report([said(f"{LONG} {i}", f"c{i}", at(i / 10), "rain") for i in range(4)])
+    specification = next(chart.specification for chart in made.charts if chart.name == "posts-rain")
+    [bar] = specification["data"]["values"]
+    assert (bar["start"], bar["stop"]) == ("2023-10-09T08:00:00Z", "2023-10-09T09:00:00Z")
+
+
+def test_unknown_numbers_and_ids_are_empty_cells(report: Callable[..., Report], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    posts = [said(LONG, f"c{i}", at(i), "rain", views=None if i < 2 else 70) for i in range(3)]
+    posts = [replace(p, post=replace(p.post, id=None)) for p in posts]
+    save_assets(report(posts), tmp_path / "figures")
+
+    def table(name: str) -> list[dict[str, str]]:
+        return list(csv.DictReader((tmp_path / "figures" / f"{name}.csv").read_text("utf-8-sig").splitlines()))
+
+    assert [(r["views"], r["cumulative_views"]) for r in table("over_time")] == [("", ""), ("", ""), ("70", "70")]
+    assert table("repeated_texts")[0]["most_seen_id"] == ""
 
 
 def test_what_was_not_readable_comes_from_the_manifest(write: Write) -> None:

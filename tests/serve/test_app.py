@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import httpx
 import hypothesis
 import pytest
 import schemathesis
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from narratives import Post, Scorer
 from narratives.bundle import ModelBundle
 from narratives.errors import ConfigError
-from narratives.serve.app import ServeConfig, make_app
-from narratives.serve.limits import RateLimit
+from narratives.serve.app import ServeConfig, make_app, uvicorn_server
+from narratives.serve.limits import Limits, RateLimit
 
 RAIN = "Точно говорю: дорога, льёт дождь вчера вечером."
 DRY = "Рынок открыт для всех в пятницу."
@@ -99,6 +101,53 @@ def test_a_large_body_is_refused_whether_it_says_its_size_or_not(scorer: Scorer)
         assert client.post("/v1/predict", json={"posts": [{"text": "а"}]}).status_code == 200
 
 
+def test_a_body_that_drips_costs_no_more_than_its_size() -> None:
+    n, n_compared = 200_000, 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal n_compared
+        n_compared += 1
+        return {"type": "http.request", "body": b"x", "more_body": n_compared < n}
+
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    limits = Limits(app, max_body_bytes=2**20, rate=None, token=None, hosts=None)
+    started = time.process_time()
+    assert asyncio.run(limits._body(receive)) == b"x" * n
+    assert time.process_time() - started < 10  # a sum over all parts for each part: minutes
+
+
+def test_health_reads_no_body(scorer: Scorer) -> None:
+    """Nobody shows a token there, so nobody may make the service hold a megabyte either."""
+    app = make_app(scorer, ServeConfig(token="x" * 32))
+    n_read, sent = 0, list[dict[str, object]]()
+
+    async def receive() -> dict[str, object]:
+        nonlocal n_read
+        n_read += 1
+        return {"type": "http.request", "body": b" " * 1000, "more_body": True} if n_read < 50 else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            sent.append(message | {"n_read": n_read})
+
+    async def ask() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [(b"host", b"127.0.0.1")], "query_string": b"", "app": app}
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(ask())
+    assert [(message["status"], message["n_read"]) for message in sent] == [(200, 0)]
+
+
+def test_a_client_cannot_name_its_own_address(scorer: Scorer) -> None:
+    """Else it would have a new rate limit with each request."""
+    config = ServeConfig()
+    server = uvicorn_server(make_app(scorer, config), config)
+    server.config.load()
+    assert isinstance(server.config.loaded_app, FastAPI)
+
+
 def test_a_client_that_asks_too_often_is_told_how_long_to_wait(scorer: Scorer) -> None:
     with limited(scorer, requests_per_second=0.001, burst=2) as client:
         assert [client.get("/v1/labels").status_code for _ in range(3)] == [200, 200, 429]
@@ -165,7 +214,7 @@ def test_concurrent_requests_are_scored_together_and_in_turn(scorer: Scorer, pos
 
 
 def test_too_many_waiting_posts_are_refused_at_once(scorer: Scorer) -> None:
-    app = make_app(scorer, ServeConfig(requests_per_second=0, queue_posts=5))
+    app = make_app(scorer, ServeConfig(requests_per_second=0, max_posts=2, queue_posts=5))
 
     async def run() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
@@ -203,6 +252,11 @@ def test_unknown_paths_do_not_fill_the_metrics(client: TestClient) -> None:
         ({"host": "example.org"}, "can be reached from other machines"),
         ({"token": "short"}, "the token has fewer than 16 characters; make a long random one"),
         ({"max_posts": 0}, "max_posts is 0, expected at least 1"),
+        (
+            {"max_posts": 600},
+            "max_posts is 600 and queue_posts 512: a request of more posts than may wait would never be scored. "
+            "Lower max_posts or raise queue_posts",
+        ),
     ],
 )
 def test_settings_that_would_harm_are_refused(settings: dict[str, object], message: str) -> None:

@@ -9,6 +9,7 @@ from narratives.training.metrics import (
     calibration_error,
     macro_f1,
     macro_f1_difference,
+    wilson,
 )
 
 RNG = np.random.default_rng(5)
@@ -139,3 +140,8 @@ def test_high_precision_cuts_off_what_is_mostly_wrong() -> None:
     targets[:40] = True
     assert 0.5 < high_precision_thresholds(probabilities, targets)[0] <= 0.71
     assert high_precision_thresholds(probabilities[::-1], targets)[0] > 0.9  # nothing is precise: only the most probable post stays
+
+
+def test_the_interval_of_a_share_stays_between_0_and_1() -> None:
+    ends = [end for n in range(1, 2000) for hits in (0, n) for end in wilson(hits, n)]
+    assert min(ends) == 0 and max(ends) == 1

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from narratives.errors import ConfigError
-from narratives.report.compare import Period, compare, parse_periods
 from narratives.report.dump import collect
+from narratives.report.periods import Period, compare, parse_periods
 from tests.report.conftest import Write, at, said
 
 
