@@ -25,11 +25,13 @@ class Client:
 
     served: Served
     headers: dict[str, str] = field(default_factory=dict)
+    name: str = "Айгерім"
 
     def ask(self, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self.served.host, self.served.port, timeout=20)
         sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         if body is not None:
+            body = {"as": self.name, **body} if isinstance(body, dict) else body
             origin = f"http://{self.served.host}:{self.served.port}"
             sent = {"origin": origin, "content-type": "application/json", **sent}
             connection.request("POST", path, json.dumps(body), sent)
