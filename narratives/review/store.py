@@ -325,7 +325,8 @@ class Store:
         query = (
             f"SELECT row, reviewer, event, at, verdict, labels, stance FROM (SELECT i.row, e.reviewer, e.event, e.at, d.verdict, d.labels, "  # noqa: S608
             f"d.stance, {mine} AS n FROM items i JOIN decisions d USING (item) JOIN events e USING (event) WHERE i.output = ? "
-            "AND e.undone_by IS NULL AND d.seen AND NOT d.settles AND d.verdict IN ('accept', 'reject', 'correct')) WHERE n = 1 ORDER BY row, reviewer"
+            "AND e.undone_by IS NULL AND d.seen AND NOT d.settles "
+            "AND d.verdict IN ('accept', 'reject', 'correct')) WHERE n = 1 ORDER BY row, reviewer"
         )
         with self._lock:
             rows = self._db.execute(query, (output,)).fetchall()
