@@ -8,14 +8,16 @@ never 0 or "".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import ClassVar, Literal
 
-from narratives.errors import RecordError
+from narratives.errors import InputError, RecordError
 
-__all__ = ["STANCES", "Evidence", "Post", "Prediction", "RejectedRecord", "Stance", "column_names", "to_row"]
+__all__ = ["STANCES", "Evidence", "Post", "Prediction", "RejectedRecord", "Stance", "column_names", "labels_of", "to_row"]
 
 Stance = Literal["endorses", "reports", "refutes"]
 STANCES: tuple[Stance, ...] = ("endorses", "reports", "refutes")
@@ -113,6 +115,29 @@ _POST_COLUMNS = (
 def probability_column(name: str) -> str:
     """The column of a label's or stance's probability."""
     return f"p_{name}"
+
+
+_LABEL_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")  # a taxonomy's own pattern; a test holds the two together
+
+
+def labels_of(columns: Iterable[str], path: str | Path) -> tuple[str, ...]:
+    """The labels of an output, from the names of its columns.
+
+    A file is not ours only because its columns look like it: names become SQL, file names and HTML, so that no other characters pass than
+    a taxonomy's ids may have.
+
+    Raises:
+        InputError: a column is named like a probability, of what cannot be a label.
+    """
+    labels = tuple(name[2:] for name in columns if name.startswith("p_") and name[2:] not in STANCES)
+    for label in labels:
+        if not _LABEL_ID.fullmatch(label):
+            raise InputError(
+                path,
+                f"has a column {f'p_{label}'[:80]!r}, which is no label's; expected p_ and lower-case letters, digits and _, at most 63, "
+                "letter first. Give the output of `narratives score`.",
+            )
+    return labels
 
 
 def column_names(labels: Sequence[str]) -> tuple[str, ...]:

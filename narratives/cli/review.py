@@ -35,9 +35,12 @@ def review(
     except ImportError as error:
         raise MissingDependency(error.name or "starlette", "review") from error
 
-    def tell(link: str, kept: Path) -> None:
+    def tell(link: str, kept: Path, n_others: int) -> None:
         out.print(f"open {link}", markup=False)
         out.print(f"decisions are kept in {kept}; stop with Ctrl+C", markup=False)
+        if n_others:
+            out.print(f"{n_others:,} of its decisions are of another version of {scored.name} and not shown", markup=False)
+            out.print("score to another name to keep both; `narratives export` takes the newest decision on each post", markup=False)
         if browser:
             import webbrowser
 

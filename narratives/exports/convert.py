@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from narratives import plugins
+from narratives import plugins, records
 from narratives.errors import ConfigError, InputError
-from narratives.records import STANCES, column_names, probability_column
+from narratives.records import column_names
 from narratives.writers import Writer
 from narratives.writers.table import schema
 
@@ -80,8 +80,7 @@ def labels_of(columns: pa.Schema, source: Path) -> tuple[str, ...]:
     Raises:
         InputError: these are not the columns of an output.
     """
-    skipped = {probability_column(stance) for stance in STANCES}
-    labels = tuple(name.removeprefix("p_") for name in columns.names if name.startswith("p_") and name not in skipped)
+    labels = records.labels_of(columns.names, source)
     expected = schema(labels)
     missing = [name for name in expected.names if name not in columns.names]
     if missing or not labels:

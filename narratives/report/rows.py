@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
 
 from narratives.errors import InputError, RecordError
 from narratives.readers.fields import parse_count, parse_labels, parse_time
-from narratives.records import STANCES, Evidence, Stance
+from narratives.records import STANCES, Evidence, Stance, labels_of
 from narratives.writers.delimited import plain_cell
 
 _NEEDED = ("id", "text", "labels", "stance")
@@ -68,9 +69,14 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise InputError(path, "holds no rows")
 
 
-def label_ids(names: Mapping[str, object]) -> tuple[str, ...]:
-    """The labels of an output, from the names of its columns."""
-    return tuple(n.removeprefix(_PREFIX) for n in names if n.startswith(_PREFIX) and n.removeprefix(_PREFIX) not in STANCES)
+@lru_cache(maxsize=64)
+def label_ids(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """The labels of an output, from the names of its columns; kept, for every row asks.
+
+    Raises:
+        InputError: a column is named like a probability, of what cannot be a label.
+    """
+    return labels_of(names, path)
 
 
 def _parquet(path: Path) -> Iterator[dict[str, object]]:
@@ -157,12 +163,14 @@ def _row(record: Mapping[str, object], path: Path, number: int) -> Row:
             labels=parse_labels(record.get("labels") or ()),
             stance=stance if stance in STANCES else None,
             stance_probability=float(str(record[_PREFIX + str(stance)])) if record.get(_PREFIX + str(stance)) is not None else None,
-            probabilities={i: float(str(record[_PREFIX + i])) for i in label_ids(record) if record[_PREFIX + i] is not None},
+            probabilities={i: float(str(record[_PREFIX + i])) for i in label_ids(tuple(record), path) if record[_PREFIX + i] is not None},
             evidence=_evidence(record.get("evidence")),
             truncated=str(record.get("truncated")).lower() == "true",
             screened=str(record.get("screened")).lower() == "true",
             model=words("model") or "",
         )
+    except InputError:
+        raise
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise RecordError(path, number, None, f"is no row of `narratives score`: {error}") from error
 

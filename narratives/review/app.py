@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -82,6 +83,8 @@ def create_app(index: Index, sessions: Sessions, *, language: str = "en") -> Sta
                 return _json({"error": "stale", "decision": decision(error.standing)}, 409)
             except NarrativesError as error:
                 return _json({"error": str(error)}, 400)
+            except sqlite3.Error as error:  # another process writes for long, the disk is full
+                return _json({"error": f"decisions cannot be read or written now ({error}); try again"}, 503)
 
         return Route(path, cast("Callable[[Request], Awaitable[Response]]", endpoint), methods=[method])
 
@@ -91,6 +94,7 @@ def create_app(index: Index, sessions: Sessions, *, language: str = "en") -> Sta
         api("/api/session", desk.name, "POST"),
         api("/api/queue", desk.queue),
         api("/api/queue/{number:int}", desk.more),
+        api("/api/counts", desk.counts),
         api("/api/post/{row:int}", desk.post),
         api("/api/figures", desk.figures),
         api("/api/decide", desk.decide, "POST"),
@@ -122,6 +126,7 @@ class Desk:
 
     def __init__(self, index: Index, language: str) -> None:
         self._index, self._store, self._scored, self._language = index, index.store, index.scored, language
+        self._n_others = self._store.others(self._scored.digest)
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -136,6 +141,7 @@ class Desk:
             "n_posts": self._index.n_posts,
             "n_flagged": self._index.n_flagged,
             "thresholds_known": scored.thresholds_known,
+            "n_other_decisions": self._n_others,
             "labels": [
                 {"id": label.id, "names": dict(label.names), "definitions": dict(label.definitions), "not_this": dict(label.not_this),
                  "examples": [dataclasses.asdict(e) for e in label.examples], "threshold": threshold}
@@ -176,6 +182,10 @@ class Desk:
             **self._state(session),
         }
 
+    def counts(self, session: Session, request: Request, body: Body) -> object:
+        """Of a filter, without making a list of it."""
+        return {"counts": self._index.label_counts(parse_filter(request.query_params), session.reviewer)}
+
     def more(self, session: Session, request: Request, body: Body) -> object:
         snapshot = self._index.kept(request.path_params["number"])
         if snapshot is None:
@@ -204,7 +214,7 @@ class Desk:
     # ---- deciding -----------------------------------------------------------------------------------------------------
 
     def decide(self, session: Session, request: Request, body: Body) -> object:
-        reviewer = _named(session)
+        reviewer = _named(session, body)
         row, seen = _whole(body, "row"), _whole(body, "seen")
         found = self._index.posts([row])
         if not found:
@@ -212,16 +222,26 @@ class Desk:
         standings = self._store.standing(self._scored.digest, row)
         own = next((s for s in standings if s.reviewer == reviewer), None)
         choice = self._choice(body, self._item(found[0], row))
-        if choice.verdict == "note" and own is not None and own.choice.verdict != "skip":
+        verdict, knew_copies = choice.verdict, self._index.clusters_ready.is_set()
+        if verdict == "note" and own is not None and own.choice.verdict != "skip":
             choice = dataclasses.replace(own.choice, note=choice.note)
-        settles = own is not None and (own.choice.settles or disagree(standings))
-        choice = dataclasses.replace(choice, seen=True, settles=settles)
+        elif verdict not in {"skip", "note"} and own is not None:
+            # Only who was shown the others' decisions and says so ends a disagreement; once they did, they may correct it.
+            settles = own.choice.settles or (body.get("settles") is True and disagree(standings))
+            choice = dataclasses.replace(choice, settles=settles)
         clusters = self._index.with_copies([row])
-        event = self._store.decide(
-            self._scored.digest, reviewer, choice.verdict, self._same_for_copies(clusters, row, choice), expected=(row, seen)
-        )
+        if verdict in {"skip", "note"}:  # of this post alone: its copies keep what was decided on them
+            clusters = {row: clusters[row]}
+        choices = list(self._same_for_copies(clusters, row, choice))
+        event = self._store.decide(self._scored.digest, reviewer, choice.verdict, choices, expected=(row, seen))
+        self._learn_copies(knew_copies, clusters)
         self._index.mirror()
         return {"event": event, "card": card(self._index, row, reviewer), **self._state(session)}
+
+    def _learn_copies(self, knew: bool, rows: Iterable[int]) -> None:
+        """Where copies came to be known while a decision was being written, it was written without them."""
+        if not knew and self._index.clusters_ready.is_set():
+            self._store.recluster(self._scored.digest, self._index.with_copies(list(rows)))
 
     def _choice(self, body: Body, post: Item) -> Choice:
         verdict, note, labels, stance = (body.get(name) for name in ("verdict", "note", "labels", "stance"))
@@ -254,7 +274,7 @@ class Desk:
         return item(post, cluster, self._scored.label_ids)
 
     def undo(self, session: Session, request: Request, body: Body) -> object:
-        undone = self._store.undo(self._scored.digest, _named(session))
+        undone = self._store.undo(self._scored.digest, _named(session, body))
         self._index.mirror()
         kind, rows = undone or (None, ())
         return {"kind": kind, "rows": rows, **self._state(session)}
@@ -262,19 +282,19 @@ class Desk:
     # ---- bulk ---------------------------------------------------------------------------------------------------------
 
     def _bulk(self, session: Session, body: Body) -> tuple[dict[int, int], int, int]:
-        """Rows to decide with their cluster, how many of the list they are, how many are left as they were decided before."""
+        """Rows to decide with their cluster, how many of the list they are, how many are left as somebody decided on them before."""
         snapshot = self._index.kept(_whole(body, "queue"))
         if snapshot is None:
             raise BadRequest("this list is no longer kept; load it again", 410)
         if body.get("verdict") not in {"accept", "reject"}:
             raise BadRequest("expected accept or reject")
         clusters = self._index.with_copies(snapshot.rows.tolist())
-        decided = {
-            s.row for s in self._store.standing(self._scored.digest) if s.reviewer == session.reviewer and s.reviewed
-        } & clusters.keys()  # fmt: skip
+        # What anybody reviewed stays as it is: a press of one key on a whole list says nothing against somebody's reading.
+        decided = {s.row for s in self._store.standing(self._scored.digest) if s.reviewed} & clusters.keys()
         return {row: first for row, first in clusters.items() if row not in decided}, len(snapshot.rows), len(decided)
 
     def preview(self, session: Session, request: Request, body: Body) -> object:
+        _named(session, body)
         clusters, n_listed, n_kept = self._bulk(session, body)
         rows = sorted(clusters)
         return {
@@ -286,7 +306,7 @@ class Desk:
         }
 
     def bulk(self, session: Session, request: Request, body: Body) -> object:
-        reviewer = _named(session)
+        reviewer, knew_copies = _named(session, body), self._index.clusters_ready.is_set()
         clusters, _, _ = self._bulk(session, body)
         if len(clusters) != _whole(body, "n_posts"):
             raise BadRequest("the list has changed since the preview; look at it again", 409)
@@ -302,6 +322,7 @@ class Desk:
                     yield post, Choice("reject", (), None, seen=False)
 
         event = self._store.decide(self._scored.digest, reviewer, f"bulk {body['verdict']}", choices())
+        self._learn_copies(knew_copies, clusters)
         self._index.mirror()
         return {"event": event, "n_posts": len(clusters), **self._state(session)}
 
@@ -309,9 +330,12 @@ class Desk:
 # ---- what comes in ----------------------------------------------------------------------------------------------------
 
 
-def _named(session: Session) -> str:
+def _named(session: Session, body: Body) -> str:
+    """The reviewer, who must be the one whose name the page shows: tabs share a session, and the other may have changed it."""
     if not session.reviewer:
         raise BadRequest("say who you are first", 403)
+    if body.get("as") != session.reviewer:
+        raise BadRequest("another tab reviews under another name now", 409, reviewer=session.reviewer)
     return session.reviewer
 
 

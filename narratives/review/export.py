@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,42 +46,68 @@ def export(decisions: str | Path, output: str | Path, *, copies: bool = False, o
     if output.exists() and not overwrite:
         raise InputError(output, "exists; choose another name or pass --overwrite")
     store = Store(decisions)
-    rows: list[dict[str, object]] = []
-    n_corrected = n_copies = n_disagreements = n_open = 0
+    scratch = output.with_name(output.name + ".tmp")
+    counts = _Counts()
     try:
-        for digest in store.outputs():
-            items = store.items(digest)
-            done: set[int] = set()
-            # Of a cluster the post that a person read speaks for its copies.
-            standings = by_row(store.standing(digest))
-            for row in sorted(standings, key=lambda r: (not any(s.choice.seen for s in standings[r]), r)):
-                truth = settled(standings[row])
-                item = items[row]
-                if truth is None:
-                    n_disagreements += disagree(standings[row])
-                    n_open += not disagree(standings[row])
-                elif item.cluster in done and not copies:
-                    n_copies += 1
-                else:
-                    done.add(item.cluster)
-                    corrected = (set(truth.choice.labels), truth.choice.stance) != (set(item.predicted), item.predicted_stance)
-                    n_corrected += corrected
-                    rows.append(_row(items, item, truth, standings[row]))
+        with scratch.open("wb") as stream:
+            for row in _rows(store, copies, counts):
+                stream.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            stream.flush()
+            os.fsync(stream.fileno())
+        if not counts.n_posts:
+            raise InputError(decisions, "has no decision that stands; review some posts first")
+        os.replace(scratch, output)
     finally:
         store.close()
-    if not rows:
-        raise InputError(decisions, "has no decision that stands; review some posts first")
-    scratch = output.with_name(output.name + ".tmp")
-    with scratch.open("wb") as stream:
-        stream.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, output)
-    return Exported(len(rows), n_corrected, n_copies, n_disagreements, n_open)
+        scratch.unlink(missing_ok=True)
+    return Exported(**dataclasses.asdict(counts))
 
 
-def _row(items: dict[int, Item], item: Item, truth: Standing, standings: list[Standing]) -> dict[str, object]:
-    first = items.get(item.cluster, item)
+@dataclass(slots=True)
+class _Counts:
+    n_posts: int = 0
+    n_corrected: int = 0
+    n_copies: int = 0
+    n_disagreements: int = 0
+    n_open: int = 0
+
+
+def _rows(store: Store, copies: bool, counts: _Counts) -> Iterator[dict[str, object]]:
+    """Row after row, no more than one text at a time."""
+    stands = {digest: by_row(store.standing(digest)) for digest in store.outputs()}
+    newest: dict[bytes, tuple[int, str, int]] = {}
+    # A file that was scored again has the same posts under another digest: of each, the version decided on last.
+    for digest, standings in stands.items():
+        for row, key in store.keys(digest).items():
+            found = (max((s.event for s in standings[row] if s.reviewed), default=0), digest, row)
+            # Two posts of one version that are the same in all three are two posts.
+            known = newest.get(key)
+            if known is None or (known[1] != digest and found > known):
+                newest[key] = found
+    for digest, standings in stands.items():
+        items, keys, done = store.items(digest), store.keys(digest), set[int]()
+        # Of a cluster the post that a person read speaks for its copies.
+        for row in sorted(standings, key=lambda r: (not any(s.choice.seen for s in standings[r]), r)):
+            item = items[row]
+            if newest[keys[row]][1] != digest:
+                continue
+            if item.cluster in done and not copies:
+                counts.n_copies += settled(standings[row]) is not None
+                continue
+            truth = settled(standings[row])
+            if truth is None:
+                counts.n_disagreements += disagree(standings[row])
+                counts.n_open += not disagree(standings[row])
+                continue
+            done.add(item.cluster)
+            counts.n_posts += 1
+            counts.n_corrected += (set(truth.choice.labels), truth.choice.stance) != (set(item.predicted), item.predicted_stance)
+            whole = store.item(digest, row)
+            assert whole is not None
+            yield _row(store.item(digest, item.cluster) or whole, whole, truth, standings[row])
+
+
+def _row(first: Item, item: Item, truth: Standing, standings: list[Standing]) -> dict[str, object]:
     key = " ".join(normalize(first.text).text.lower().split())
     return {
         "id": item.post_id,

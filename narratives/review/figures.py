@@ -25,7 +25,8 @@ class Precision:
 class Figures:
     """Over what stands now. Reposts count once and bulk decisions not at all: only what a person had before them.
 
-    `alpha` is of posts that two or more reviewers read, by label and "stance" (over posts to which all of them gave a label).
+    `alpha`, `n_twice` and `n_same` are of posts that two or more reviewers read, each by their last decision that was not made to settle
+    a disagreement; by label and "stance" (over posts to which all of them gave a label).
     """
 
     precision: Mapping[str, Precision]
@@ -44,7 +45,7 @@ def settled(standings: Sequence[Standing]) -> Standing | None:
 
     None where they disagree, or nobody reviewed it.
     """
-    reviewed = [s for s in standings if s.reviewed]
+    reviewed = _counted(standings)
     if settling := [s for s in reviewed if s.choice.settles]:
         return max(settling, key=lambda s: s.event)
     said = {_said(s) for s in reviewed}
@@ -53,8 +54,14 @@ def settled(standings: Sequence[Standing]) -> Standing | None:
 
 def disagree(standings: Sequence[Standing]) -> bool:
     """Whether reviewers gave different labels or stances and nobody settled it."""
-    reviewed = [s for s in standings if s.reviewed]
+    reviewed = _counted(standings)
     return len({_said(s) for s in reviewed}) > 1 and not any(s.choice.settles for s in reviewed)
+
+
+def _counted(standings: Sequence[Standing]) -> list[Standing]:
+    """Decisions that count: what was decided in bulk or along with a copy speaks only where nobody read the post."""
+    reviewed = [s for s in standings if s.reviewed]
+    return [s for s in reviewed if s.choice.seen or s.choice.settles] if any(s.choice.seen for s in reviewed) else reviewed
 
 
 def _said(standing: Standing) -> tuple[frozenset[str], str | None]:
@@ -79,6 +86,7 @@ def measure(store: Store, output: str, labels: Sequence[str]) -> Figures:
                 reviewers[standing.reviewer].add(items[row].cluster)
     read = {row: [s for s in standings if s.reviewed and s.choice.seen] for row, standings in rows.items()}
     firsts = _one_per_cluster(read, items)
+    clusters_read = {items[row].cluster for row in firsts}
     truths = {row: truth for row in firsts if (truth := settled(rows[row])) is not None}
     precision = {
         label: _share([label in truth.choice.labels for row, truth in truths.items() if label in items[row].predicted]) for label in labels
@@ -90,7 +98,9 @@ def measure(store: Store, output: str, labels: Sequence[str]) -> Figures:
             if items[row].predicted and truth.choice.labels
         ]
     )
-    twice = {row: read[row] for row in firsts if len(read[row]) > 1}
+    blind = by_row(store.readings(output))
+    firsts_blind = _one_per_cluster(blind, items)
+    twice = {row: blind[row] for row in firsts_blind if len(blind[row]) > 1}
     alpha = {label: alpha_of_units([[label in s.choice.labels for s in each] for each in twice.values()]) for label in labels}
     alpha["stance"] = alpha_of_units([[s.choice.stance for s in each] for each in twice.values() if all(s.choice.labels for s in each)])
     clusters_in_bulk = {items[row].cluster for row, each in rows.items() if any(s.reviewed and not s.choice.seen for s in each)}
@@ -98,10 +108,12 @@ def measure(store: Store, output: str, labels: Sequence[str]) -> Figures:
         precision=precision,
         stance=stance,
         n_read=len(firsts),
-        n_bulk=len(clusters_in_bulk - {items[row].cluster for row in firsts}),
+        n_bulk=len(clusters_in_bulk - clusters_read),
         n_twice=len(twice),
         n_same=sum(len({_said(s) for s in each}) == 1 for each in twice.values()),
-        n_disagreements=len({items[row].cluster for row, each in rows.items() if disagree(each)}),
+        n_disagreements=len(
+            {c for row, each in rows.items() if disagree(each) and ((c := items[row].cluster) not in clusters_read or read[row])}
+        ),
         alpha=alpha,
         reviewers={name: len(clusters) for name, clusters in sorted(reviewers.items())},
     )

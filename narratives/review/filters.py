@@ -99,6 +99,9 @@ def conditions(wanted: Filter, labels: Sequence[str], reviewer: str, hits: str |
     match wanted.status:
         case "open":
             add(f"p.row NOT IN ({mine}) AND p.row NOT IN ({skipped})", reviewer, reviewer)
+            if not wanted.copies:  # a copy does not stand in for a post that was skipped
+                of_skipped = f"SELECT c.cluster FROM posts c WHERE c.cluster IS NOT NULL AND c.row IN ({skipped})"  # noqa: S608
+                add(f"(p.cluster IS NULL OR p.cluster NOT IN ({of_skipped}))", reviewer)
         case "mine":
             add(f"p.row IN ({mine})", reviewer)
         case "second":
@@ -113,7 +116,8 @@ def conditions(wanted: Filter, labels: Sequence[str], reviewer: str, hits: str |
         case "disagree":
             add(
                 f"p.row IN (SELECT row FROM standing WHERE verdict IN {REVIEWED_SQL} GROUP BY row "  # noqa: S608
-                "HAVING count(DISTINCT said) > 1 AND NOT bool_or(settles))"
+                "HAVING count(DISTINCT said) FILTER (seen) > 1 AND NOT bool_or(settles) "
+                "OR NOT bool_or(seen) AND count(DISTINCT said) > 1 AND NOT bool_or(settles))"
             )
         case "any":
             pass

@@ -11,6 +11,7 @@ import dataclasses
 import re
 import tempfile
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from narratives import clusters
 from narratives.errors import InputError
 from narratives.review.filters import NO_LABEL, ORDER, REVIEWED_SQL, Filter, conditions
 from narratives.review.rows import Scored
-from narratives.review.store import Store
+from narratives.review.store import Change, Store
 
 Rows = npt.NDArray[np.int64]
 MAX_SNAPSHOTS = 24
@@ -35,6 +36,9 @@ MAX_POSTS_KEPT = 200
 SNIPPET_CHARACTERS = 220
 MEMORY_LIMIT = "512MB"
 """Of DuckDB; beyond it, it keeps its pages in the temporary folder."""
+
+
+_TEXTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,9 @@ class Index:
             }
         )
         self._db.execute("SET enable_progress_bar = false")
+        self._db.execute(f"SET allowed_paths = [{_quoted(str(scored.parquet))}]")
+        self._db.execute(f"SET allowed_directories = [{_quoted(self._folder.name)}]")
+        self._db.execute("SET enable_external_access = false")
         self._lock = threading.RLock()
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
         self._posts: dict[int, dict[str, object]] = {}
@@ -108,12 +115,12 @@ class Index:
 
     @property
     def _file(self) -> str:
-        return f"read_parquet({_quoted(str(self.scored.parquet))}, file_row_number=true)"
+        return f"read_parquet({_quoted(str(self.scored.parquet))}, file_row_number=true, hive_partitioning=false)"
 
     def _build(self) -> None:
         ids = self.scored.label_ids
         bits = " | ".join(f"(CASE WHEN list_contains(labels, {_quoted(i)}) THEN {1 << n} ELSE 0 END)::BIGINT" for n, i in enumerate(ids))
-        columns = [f'"p_{i}"' for i in ids]
+        columns = ['"' + f"p_{i}".replace('"', '""') + '"' for i in ids]
         bits = f"CASE WHEN len(labels) = 0 THEN 0 ELSE {bits} END"
         # How far a probability is from its threshold, as a share of the way to 0 or 1: labels with different thresholds compare.
         past = [f"({c} - {t}) / {1 - t}" for c, t in zip(columns, self.scored.thresholds, strict=True)]
@@ -129,7 +136,8 @@ class Index:
             f"greatest({', '.join(past)})::FLOAT AS confident, greatest({', '.join(columns)})::FLOAT AS top FROM {self._file}"
         )
         self._db.execute(
-            "CREATE TABLE standing(row INTEGER, reviewer VARCHAR, verdict VARCHAR, said VARCHAR, settles BOOLEAN, noted BOOLEAN)"
+            "CREATE TABLE standing(row INTEGER, reviewer VARCHAR, verdict VARCHAR, said VARCHAR, settles BOOLEAN, noted BOOLEAN, "
+            "seen BOOLEAN)"
         )
         self.n_posts, self.n_flagged = self._one("SELECT count(*), count(*) FILTER (bits <> 0) FROM posts")
 
@@ -159,9 +167,18 @@ class Index:
                 raise
 
     def _cluster(self, db: duckdb.DuckDBPyConnection) -> None:
-        texts = db.execute(f"SELECT file_row_number, text FROM {self._file} WHERE len(labels) > 0 ORDER BY 1").fetchall()  # noqa: S608
-        firsts = clusters.assign(text for _, text in texts)
-        found = {"row": np.array([row for row, _ in texts], np.int32), "c": np.array([texts[i][0] for i in firsts], np.int32)}
+        numbers = array("i")
+
+        def texts() -> Iterator[str]:
+            asked = db.execute(f"SELECT file_row_number, text FROM {self._file} WHERE len(labels) > 0 ORDER BY 1")  # noqa: S608
+            while part := asked.fetchmany(_TEXTS_AT_ONCE):
+                for row, text in part:
+                    numbers.append(row)
+                    yield text or ""
+
+        firsts = clusters.assign(texts())
+        rows = np.frombuffer(numbers, np.int32) if numbers else np.empty(0, np.int32)
+        found = {"row": rows, "c": rows[np.array(firsts, np.int64)]}
         db.register("found", found)
         # Its name is the row of the post that came first in time, not first in the file.
         db.execute(
@@ -171,35 +188,46 @@ class Index:
             "WHERE posts.row = g.row AND g.size > 1"
         )
         db.unregister("found")
+        # What was decided before this, here or in an earlier session, was written without knowing of copies.
+        self.store.recluster(self.scored.digest, dict(db.execute("SELECT row, cluster FROM posts WHERE cluster IS NOT NULL").fetchall()))
 
     def mirror(self) -> None:
         """Take over what changed in the store, by this or another process."""
-        with self._lock:
+        # The store is read before this lock is taken, never under it: two threads that take two locks in two orders wait for ever.
+        while True:
+            since = self._last_event
             last = self.store.last_event()
-            if last == self._last_event:
+            if last == since:
                 return
-            changes = self.store.changes(self.scored.digest, self._last_event)
-            self._last_event = last
-            if not changes:
-                return
-            stands = [c.standing for c in changes if c.standing is not None]
-            with self._connection() as db:
-                db.execute("BEGIN")
-                old = {"row": np.array([c.row for c in changes], np.int32), "reviewer": np.array([c.reviewer for c in changes], object)}
-                db.register("old", old)
-                db.execute("DELETE FROM standing USING old WHERE standing.row = old.row AND standing.reviewer = old.reviewer")
-                if stands:
-                    new = {
-                        "row": np.array([s.row for s in stands], np.int32),
-                        "reviewer": np.array([s.reviewer for s in stands], object),
-                        "verdict": np.array([s.choice.verdict for s in stands], object),
-                        "said": np.array([f"{','.join(sorted(s.choice.labels))}|{s.choice.stance or ''}" for s in stands], object),
-                        "settles": np.array([s.choice.settles for s in stands]),
-                        "noted": np.array([bool(s.choice.note) for s in stands]),
-                    }
-                    db.register("new", new)
-                    db.execute("INSERT INTO standing SELECT row, reviewer, verdict, said, settles, noted FROM new")
-                db.execute("COMMIT")
+            changes = self.store.changes(self.scored.digest, since)
+            with self._lock:
+                if self._last_event == since:  # else another thread was faster, and what was read is old
+                    self._take_over(changes)
+                    self._last_event = last
+                    return
+
+    def _take_over(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        stands = [c.standing for c in changes if c.standing is not None]
+        with self._connection() as db:
+            db.execute("BEGIN")
+            old = {"row": np.array([c.row for c in changes], np.int32), "reviewer": np.array([c.reviewer for c in changes], object)}
+            db.register("old", old)
+            db.execute("DELETE FROM standing USING old WHERE standing.row = old.row AND standing.reviewer = old.reviewer")
+            if stands:
+                new = {
+                    "row": np.array([s.row for s in stands], np.int32),
+                    "reviewer": np.array([s.reviewer for s in stands], object),
+                    "verdict": np.array([s.choice.verdict for s in stands], object),
+                    "said": np.array([f"{','.join(sorted(s.choice.labels))}|{s.choice.stance or ''}" for s in stands], object),
+                    "settles": np.array([s.choice.settles for s in stands]),
+                    "seen": np.array([s.choice.seen for s in stands]),
+                    "noted": np.array([bool(s.choice.note) for s in stands]),
+                }
+                db.register("new", new)
+                db.execute("INSERT INTO standing SELECT row, reviewer, verdict, said, settles, noted, seen FROM new")
+            db.execute("COMMIT")
 
     # ---- asking -------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from narratives import plugins, taxonomy
 from narratives.cache import cached, sha256
 from narratives.errors import ConfigError, InputError, NarrativesError, RecordError
 from narratives.readers.fields import parse_time
-from narratives.records import STANCES, column_names, probability_column
+from narratives.records import STANCES, column_names, labels_of, probability_column
 from narratives.taxonomy import Label, Taxonomy
 from narratives.writers.delimited import plain_cell
 from narratives.writers.parquet import ParquetWriter
@@ -77,7 +77,7 @@ def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> Scored
             f"{path.name}: unknown ending {path.suffix!r}; expected an output of `narratives score`: .parquet, .jsonl or .csv"
         )
     names = columns(path)
-    labels = tuple(name[2:] for name in names if name.startswith("p_") and name[2:] not in STANCES)
+    labels = labels_of(names, path)
     missing = [name for name in column_names(labels) if name not in names]
     if missing or not labels:
         found = ", ".join(names[:8]) or "nothing"
@@ -150,16 +150,26 @@ def _convert(path: Path, target: Path, labels: tuple[str, ...]) -> None:
     wanted = schema(labels)
     writer = ParquetWriter(target, labels)
     batch: list[dict[str, object]] = []
+
+    def write() -> None:
+        try:
+            writer.write(pa.RecordBatch.from_pylist(batch, schema=wanted))
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise InputError(
+                path, f"rows {number - len(batch) + 1} to {number} are no rows of `narratives score`: {error}; score again"
+            ) from error
+        batch.clear()
+
+    number = 0
     for number, row in enumerate(rows, start=1):
         try:
             batch.append(_typed(row, labels))
         except (ValueError, TypeError, AttributeError, NarrativesError) as error:
             raise RecordError(path, number, None, f"is no row of `narratives score`: {error}") from error
         if len(batch) == _BATCH_ROWS:
-            writer.write(pa.RecordBatch.from_pylist(batch, schema=wanted))
-            batch = []
+            write()
     if batch:
-        writer.write(pa.RecordBatch.from_pylist(batch, schema=wanted))
+        write()
     writer.close()
 
 
@@ -197,8 +207,9 @@ def _typed(row: Mapping[str, object], labels: tuple[str, ...]) -> dict[str, obje
     typed["text"] = typed["text"] or ""
     if not isinstance(typed["text"], str):
         raise ValueError('field "text" is no text')
-    if typed["published_at"] is not None:
-        typed["published_at"] = parse_time(typed["published_at"])
+    for name in ("published_at", "forwarded_at"):
+        if typed[name] is not None:
+            typed[name] = parse_time(typed[name])
     for name in ("views", "forwards"):
         typed[name] = None if typed[name] is None else int(str(typed[name]))
     for name in (*labels, *STANCES):

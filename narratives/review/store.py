@@ -8,13 +8,15 @@ so that it can be exported, or moved, without the output.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,7 @@ REVIEWED: tuple[Verdict, ...] = ("accept", "reject", "correct")
 """Verdicts after which a post counts as reviewed; skip and note leave it open."""
 
 FORMAT = 1
+_ITEMS_AT_ONCE = 2000
 _SCHEMA = """
 CREATE TABLE items(
     item INTEGER PRIMARY KEY, output TEXT NOT NULL, row INTEGER NOT NULL, post_id TEXT NOT NULL, text TEXT NOT NULL,
@@ -151,10 +154,11 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite may have rolled back by itself: a full disk
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     # ---- writing ------------------------------------------------------------------------------------------------------
 
@@ -173,20 +177,32 @@ class Store:
         Raises:
             Stale: another event stands for that row by now. Nothing is written.
         """
+        # What comes is read before any lock is taken, and long lists of posts are put down in short transactions of their own: a post
+        # that nobody decided on counts for nothing, and others may write between. The decision itself is then written whole.
+        rest = iter(choices)
+        part = list(islice(rest, _ITEMS_AT_ONCE))
+        rows: list[tuple[object, ...]] = []
+        while following := list(islice(rest, _ITEMS_AT_ONCE)):
+            with self._write():
+                rows.extend(self._kept(output, part))
+            part = following
         with self._write():
             if expected is not None:
                 stands = self._standing(output, "i.row = ? AND s.reviewer = ?", (expected[0], reviewer))
                 if (stands[0].event if stands else 0) != expected[1]:
                     raise Stale(stands[0] if stands else None)
             event = self._event(output, reviewer, kind)
-            for item, choice in choices:
-                number = self._item(output, item)
-                self._db.execute(
-                    "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (event, number, choice.verdict, json.dumps(choice.labels), choice.stance, choice.note, choice.seen, choice.settles),
-                )
-                self._db.execute("INSERT OR REPLACE INTO standing VALUES (?, ?, ?)", (number, reviewer, event))
+            rows.extend(self._kept(output, part))
+            self._db.executemany(f"INSERT INTO decisions VALUES ({event}, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+            self._db.execute(
+                "INSERT OR REPLACE INTO standing SELECT item, ?, event FROM decisions WHERE event = ? ORDER BY item", (reviewer, event)
+            )
             return event
+
+    def _kept(self, output: str, choices: Iterable[tuple[Item, Choice]]) -> Iterator[tuple[object, ...]]:
+        """Put down posts; what is to be written of each decision."""
+        for item, c in choices:
+            yield self._item(output, item), c.verdict, json.dumps(c.labels), c.stance, c.note, c.seen, c.settles
 
     def _event(self, output: str, reviewer: str, kind: str, target: int | None = None) -> int:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -195,10 +211,8 @@ class Store:
         return int(cursor.lastrowid or 0)
 
     def _item(self, output: str, item: Item) -> int:
-        known = self._db.execute("SELECT item, cluster FROM items WHERE output = ? AND row = ?", (output, item.row)).fetchone()
+        known = self._db.execute("SELECT item FROM items WHERE output = ? AND row = ?", (output, item.row)).fetchone()
         if known:
-            if known[1] != item.cluster:
-                self._db.execute("UPDATE items SET cluster = ? WHERE item = ?", (item.cluster, known[0]))
             return int(known[0])
         cursor = self._db.execute(
             "INSERT INTO items(output, row, post_id, text, language, channel, published_at, url, predicted, predicted_stance, cluster) "
@@ -207,6 +221,14 @@ class Store:
              json.dumps(item.predicted), item.predicted_stance, item.cluster),
         )  # fmt: skip
         return int(cursor.lastrowid or 0)
+
+    def recluster(self, output: str, clusters: Mapping[int, int]) -> None:
+        """Take over which reposts belong together: row -> row of the first of its cluster. Rows it does not name stay as they are."""
+        with self._lock:
+            known = self._db.execute("SELECT row, cluster FROM items WHERE output = ?", (output,)).fetchall()
+        if changed := [(clusters[row], output, row) for row, cluster in known if clusters.get(row, cluster) != cluster]:
+            with self._write():
+                self._db.executemany("UPDATE items SET cluster = ? WHERE output = ? AND row = ?", changed)
 
     def undo(self, output: str, reviewer: str) -> tuple[str, tuple[int, ...]] | None:
         """Take back the reviewer's last event that is not undone yet.
@@ -291,15 +313,53 @@ class Store:
         with self._lock:
             return tuple(digest for (digest,) in self._db.execute("SELECT DISTINCT output FROM items ORDER BY output"))
 
-    def items(self, output: str) -> dict[int, Item]:
-        """Every post of an output that was ever decided on, by row."""
+    def others(self, output: str) -> int:
+        """How many decisions stand for other outputs than this one: an older version of the file, say."""
+        query = "SELECT count(*) FROM standing s JOIN items i USING (item) WHERE i.output <> ?"
+        with self._lock:
+            return int(self._db.execute(query, (output,)).fetchone()[0])
+
+    def readings(self, output: str) -> list[Standing]:
+        """The last decision of each reviewer on each post they had before them, but for those that settled a disagreement: by row."""
+        mine = "row_number() OVER (PARTITION BY d.item, e.reviewer ORDER BY e.event DESC)"
         query = (
-            "SELECT row, post_id, text, language, channel, published_at, url, predicted, predicted_stance, cluster FROM items "
-            "WHERE output = ? ORDER BY row"
+            f"SELECT row, reviewer, event, at, verdict, labels, stance FROM (SELECT i.row, e.reviewer, e.event, e.at, d.verdict, d.labels, "  # noqa: S608
+            f"d.stance, {mine} AS n FROM items i JOIN decisions d USING (item) JOIN events e USING (event) WHERE i.output = ? "
+            "AND e.undone_by IS NULL AND d.seen AND NOT d.settles "
+            "AND d.verdict IN ('accept', 'reject', 'correct')) WHERE n = 1 ORDER BY row, reviewer"
         )
         with self._lock:
             rows = self._db.execute(query, (output,)).fetchall()
-        return {
-            row: Item(row, post_id, text, language, channel, at, url, tuple(json.loads(predicted)), stance, cluster)
+        return [
+            Standing(row, who, event, datetime.fromisoformat(at), Choice(verdict, tuple(json.loads(ids)), stance))
+            for row, who, event, at, verdict, ids, stance in rows
+        ]
+
+    def items(self, output: str) -> dict[int, Item]:
+        """Every post of an output that was ever decided on, by row, without its text and address: for counting."""
+        return {item.row: item for item in self._items("output = ?", (output,), "''", "NULL")}
+
+    def item(self, output: str, row: int) -> Item | None:
+        """One post whole; None where nobody decided on it."""
+        return next(iter(self._items("output = ? AND row = ?", (output, row))), None)
+
+    def _items(self, where: str, values: Sequence[object], text: str = "text", url: str = "url") -> list[Item]:
+        query = (
+            f"SELECT row, post_id, {text}, language, channel, published_at, {url}, predicted, predicted_stance, cluster FROM items "  # noqa: S608
+            f"WHERE {where} ORDER BY row"
+        )
+        with self._lock:
+            rows = self._db.execute(query, values).fetchall()
+        return [
+            Item(row, post_id, text, language, channel, at, url, tuple(json.loads(predicted)), stance, cluster)
             for row, post_id, text, language, channel, at, url, predicted, stance, cluster in rows
-        }
+        ]
+
+    def keys(self, output: str) -> dict[int, bytes]:
+        """Of each post that a decision stands for, by row, what is the same in another version of the file: channel, id and text."""
+        query = "SELECT row, channel, post_id, text FROM items i WHERE output = ? AND item IN (SELECT item FROM standing)"
+        with self._lock:
+            return {
+                row: hashlib.blake2b(json.dumps([channel, post_id, text]).encode(), digest_size=16).digest()
+                for row, channel, post_id, text in self._db.execute(query, (output,))
+            }

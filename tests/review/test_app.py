@@ -25,11 +25,13 @@ class Client:
 
     served: Served
     headers: dict[str, str] = field(default_factory=dict)
+    name: str = "Айгерім"
 
     def ask(self, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self.served.host, self.served.port, timeout=20)
         sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         if body is not None:
+            body = {"as": self.name, **body} if isinstance(body, dict) else body
             origin = f"http://{self.served.host}:{self.served.port}"
             sent = {"origin": origin, "content-type": "application/json", **sent}
             connection.request("POST", path, json.dumps(body), sent)
@@ -170,6 +172,10 @@ def test_a_decision_on_a_repost_counts_for_all_copies(client: Client) -> None:
 def test_a_second_reading_is_blind_until_it_is_made_and_then_can_settle(client: Client) -> None:
     decide(client, 1, "accept", [LABELS[1]], "endorses")
     client.json("/api/session", {"reviewer": "Болат"})
+    body = {"row": 1, "seen": 0, "verdict": "reject", "labels": [], "stance": None, "note": ""}
+    status, _, answer = client.ask("/api/decide", body)
+    assert (status, json.loads(answer)["reviewer"]) == (409, "Болат"), "the first tab still shows the first name"
+    client.name = "Болат"
     seen = client.json("/api/post/1")
     assert (seen["n_others"], seen["others"]) == (1, [])
     assert client.json("/api/queue?status=second")["total"] == 1
@@ -177,9 +183,19 @@ def test_a_second_reading_is_blind_until_it_is_made_and_then_can_settle(client: 
     assert said["disagree"]
     assert said["others"][0]["labels"] == [LABELS[1]]
     assert client.json("/api/figures")["n_disagreements"] == 1
-    settled = decide(client, 1, "accept", [LABELS[1]], "endorses", seen=said["decision"]["event"])["card"]
+    for verdict in ("note", "reject"):
+        said = decide(client, 1, verdict, [], seen=said["decision"]["event"])["card"]
+        assert said["disagree"], "nothing settles it but saying so"
+    take = {"row": 1, "seen": said["decision"]["event"], "verdict": "accept", "labels": [LABELS[1]], "stance": "endorses", "note": ""}
+    settled = client.json("/api/decide", {**take, "settles": True})["card"]
     assert not settled["disagree"]
     assert client.json("/api/figures")["n_disagreements"] == 0
+
+
+def test_a_skip_leaves_what_was_decided_on_copies(client: Client) -> None:
+    said = decide(client, 0, "accept", [LABELS[0]], "endorses")["card"]
+    decide(client, 0, "skip", [], seen=said["decision"]["event"])
+    assert client.json("/api/post/10")["decision"]["verdict"] == "accept"
 
 
 def test_bulk_decides_what_its_preview_showed(client: Client) -> None:

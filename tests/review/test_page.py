@@ -65,11 +65,11 @@ def until(page: Any, condition: str) -> None:
 
 
 def press(page: Any, *keys: str) -> None:
-    """Press keys one after another, as fast as they come, and wait until the last has done its work."""
+    """Press keys one after another, each when the last has done its work: one that comes before is meant for the post before."""
     for key in keys:
         page.keyboard.press(key)
-    page.wait_for_timeout(30)
-    until(page, "document.body.dataset.pending === '0'")
+        page.wait_for_timeout(10)
+        until(page, "(document.body.dataset.pending ?? '0') === '0'")
 
 
 def decisions(served: Served) -> dict[int, tuple[str, tuple[str, ...], str | None]]:

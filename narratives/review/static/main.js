@@ -14,6 +14,14 @@ function say(text, kind = "") {
   silence = setTimeout(() => $("toast").classList.remove("shown"), kind === "bad" ? 8000 : 2600);
 }
 const fail = (error) => {
+  if (error instanceof Refused && error.status === 409 && error.body.reviewer) {
+    state.session.reviewer = error.body.reviewer;
+    ahead.clear();
+    drawFrame();
+    refresh(state.card?.row ?? null).catch(fail);
+    say(t("said_reviewer", { name: error.body.reviewer }), "bad");
+    return;
+  }
   if (!(error instanceof Refused)) console.error(error);
   say(t("said_error", { why: error.message }), "bad");
 };
@@ -34,6 +42,7 @@ async function show(row, at, focus = true) {
   if (state.at > state.lines.length - 12) loadMore().catch(fail);
 }
 function setCard(card, at = state.at) {
+  if (card?.row !== state.emptied) state.emptied = null;
   state.card = card;
   state.at = card ? at : -1;
   state.draft = card ? draftOf(card) : null;
@@ -67,7 +76,7 @@ async function decide(verdict, change = {}) {
   const card = state.card;
   const draft = { ...state.draft, ...change };
   try {
-    const said = await post("/api/decide", { row: card.row, seen: card.decision?.event ?? 0, verdict, labels: draft.labels, stance: draft.stance, note: draft.note });
+    const said = await post("/api/decide", { row: card.row, seen: card.decision?.event ?? 0, verdict, labels: draft.labels, stance: draft.stance, note: draft.note, settles: Boolean(change.settles) });
     took(said.card, said);
     say(t(`said_${verdict === "note" ? "note" : said.card.decision.verdict}`), said.card.decision.verdict);
     tellTabs(card.row);
@@ -96,7 +105,12 @@ function took(card, said) {
 }
 
 const actions = {
-  async accept() { if (await decide("accept")) await go(1, true); },
+  async accept() {
+    const card = state.card;
+    // After a rejection the draft is empty, and to accept means what the model says; unless the labels were taken off one by one just now.
+    const again = card.decision?.verdict === "reject" && state.emptied !== card.row;
+    if (await decide("accept", again ? { labels: [...card.labels], stance: card.stance } : {})) await go(1, true);
+  },
   async reject() { if (await decide("reject", { labels: [], stance: null })) await go(1, true); },
   async skip() { if (await decide("skip")) await go(1, true); },
   next: () => go(1),
@@ -104,6 +118,7 @@ const actions = {
   async toggle(id) {
     const on = state.draft.labels.includes(id);
     const labels = on ? state.draft.labels.filter((one) => one !== id) : [...state.draft.labels, id];
+    state.emptied = labels.length ? null : state.card.row;
     await decide("correct", { labels, stance: labels.length ? state.draft.stance ?? likelyStance(state.card) : null });
     document.querySelector(`[data-label="${CSS.escape(id)}"]`)?.focus({ preventScroll: true });
   },
@@ -111,8 +126,8 @@ const actions = {
     if (!state.draft.labels.length) return;
     await decide("correct", { stance: one });
   },
-  take: (one) => decide("accept", { labels: one.labels, stance: one.stance }),
-  note: () => askNote((note) => inOrder(() => decide("note", { note })).catch(fail)),
+  take: (one) => decide("accept", { labels: one.labels, stance: one.stance, settles: true }),
+  note() { const { row } = state.card; askNote((note) => inOrder(() => state.card?.row === row && decide("note", { note })).catch(fail)); },
   definitions() { state.definitions = !state.definitions; drawCard(send); $("define")?.focus({ preventScroll: true }); },
   async undo() {
     const said = await post("/api/undo", {});
@@ -126,7 +141,7 @@ const actions = {
       if (state.card?.row !== card.row) { state.card = { row: card.row, decision: { verdict: "accept" } }; state.at = at; }
       took(card, said);
       setCard(card, at);
-      get(`/api/queue?${location.search.slice(1)}`).then((found) => { state.counts = found.counts; drawSide(); markLine(); }).catch(fail);
+      get(`/api/counts?${location.search.slice(1)}`).then((found) => { state.counts = found.counts; drawSide(); markLine(); }).catch(fail);
     }
     say(t("said_undo", { n: number(said.n_undoable) }));
     tellTabs(null);
@@ -148,7 +163,8 @@ const actions = {
 };
 const NEED_A_POST = new Set(["accept", "reject", "skip", "toggle", "stance", "take", "note", "definitions", "open", "copies"]);
 function send(name, value) {
-  return inOrder(() => { if (state.card || !NEED_A_POST.has(name)) return actions[name](value); }).catch(fail);
+  const row = state.card?.row; // what was pressed is meant for the post that was shown then, not for one that came meanwhile
+  return inOrder(() => { if (!NEED_A_POST.has(name) || (state.card && state.card.row === row)) return actions[name](value); }).catch(fail);
 }
 
 // ---- the frame ----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ async function ask(path, options = {}) {
   return body;
 }
 export const get = (path) => ask(path);
-export const post = (path, body) => ask(path, { method: "POST", headers: { "content-type": "application/json", "x-csrf-token": state.session.csrf }, body: JSON.stringify(body) });
+export const post = (path, body) => ask(path, { method: "POST", headers: { "content-type": "application/json", "x-csrf-token": state.session.csrf }, body: JSON.stringify({ as: state.session.reviewer, ...body }) });
 
 let last = Promise.resolve();
 let pending = 0;
