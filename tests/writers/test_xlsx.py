@@ -31,7 +31,7 @@ def column(sheet: object, name: str) -> list[object]:
 def test_header_is_frozen_filters_are_on_and_probabilities_are_coloured(tmp_path: Path) -> None:
     sheet = book_of(tmp_path / "a.xlsx", PREDICTIONS).active
     assert sheet.freeze_panes == "C2"
-    assert sheet.auto_filter.ref == "A1:T3"
+    assert sheet.auto_filter.ref == "A1:U3"
     coloured = {str(found.sqref): [rule.colorScale is not None for rule in found.rules] for found in sheet.conditional_formatting}
     assert coloured == {f"{c}2:{c}3": [True] for c in "LMNOP"}
     assert [sheet[f"{c}1"].value for c in "LMNOP"] == ["p_rain", "p_snow", "p_endorses", "p_reports", "p_refutes"]
@@ -75,4 +75,4 @@ def test_a_full_sheet_is_followed_by_another(tmp_path: Path, monkeypatch: pytest
     book = book_of(tmp_path / "a.xlsx", PREDICTIONS * 4)
     assert book.sheetnames == ["posts", "posts 2", "posts 3"]
     assert [sheet.max_row for sheet in book] == [4, 4, 3]
-    assert book["posts 2"].auto_filter.ref == "A1:T4"
+    assert book["posts 2"].auto_filter.ref == "A1:U4"
