@@ -34,6 +34,10 @@ pytest.importorskip("ray")
 
 from narratives.distributed import RayEngine
 
+slow = pytest.mark.skipif(
+    os.environ.get("NARRATIVES_SLOW") != "1", reason="takes minutes of a cluster: NARRATIVES_SLOW=1 pytest tests/test_distributed.py"
+)
+
 
 @pytest.fixture(scope="module")
 def scorer(linear_bundle: ModelBundle) -> Scorer:
@@ -174,6 +178,7 @@ job.run(sys.argv[1], sys.argv[2], Scorer.from_pretrained(sys.argv[3]), engine=Ra
 """
 
 
+@slow
 def test_a_killed_driver_is_resumed_to_the_same_rows(tmp_path: Path, scorer: Scorer, linear_bundle: ModelBundle, cluster: Any) -> None:
     source = dump(tmp_path / "in.jsonl", 12_000)
     job.run(source, tmp_path / "local.parquet", scorer)
@@ -193,6 +198,7 @@ def test_a_killed_driver_is_resumed_to_the_same_rows(tmp_path: Path, scorer: Sco
     same(tmp_path, "local", "ray")
 
 
+@slow
 def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Scorer, doomed_cluster: Any) -> None:
     import ray
 
@@ -238,6 +244,7 @@ def test_a_cluster_without_room_says_what_it_has(tmp_path: Path, scorer: Scorer,
         job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "o.parquet", scorer, engine=RayEngine(address=cluster.address, threads=64))
 
 
+@slow
 def test_no_cluster_is_a_clear_error(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
@@ -295,6 +302,7 @@ def test_options_of_the_other_engine_are_refused(tmp_path: Path) -> None:
     assert str(done.exception) == "--address and --workers are for --engine ray"
 
 
+@slow
 def test_screen_and_settings_reach_the_workers(tmp_path: Path, linear_bundle: ModelBundle, cluster: Any) -> None:
     scorer = Scorer.from_bundle(linear_bundle, config=ScoreConfig(evidence=False, labels=("snow",)))
     source = dump(tmp_path / "in.jsonl", 250)

@@ -33,8 +33,8 @@ def test_header_is_frozen_filters_are_on_and_probabilities_are_coloured(tmp_path
     assert sheet.freeze_panes == "C2"
     assert sheet.auto_filter.ref == "A1:U3"
     coloured = {str(found.sqref): [rule.colorScale is not None for rule in found.rules] for found in sheet.conditional_formatting}
-    assert coloured == {f"{c}2:{c}3": [True] for c in "LMNOP"}
-    assert [sheet[f"{c}1"].value for c in "LMNOP"] == ["p_rain", "p_snow", "p_endorses", "p_reports", "p_refutes"]
+    assert coloured == {f"{c}2:{c}3": [True] for c in "MNOPQ"}
+    assert [sheet[f"{c}1"].value for c in "MNOPQ"] == ["p_rain", "p_snow", "p_endorses", "p_reports", "p_refutes"]
 
 
 def test_what_starts_like_a_formula_is_a_text(tmp_path: Path) -> None:
