@@ -178,7 +178,6 @@ job.run(sys.argv[1], sys.argv[2], Scorer.from_pretrained(sys.argv[3]), engine=Ra
 """
 
 
-@slow
 def test_a_killed_driver_is_resumed_to_the_same_rows(tmp_path: Path, scorer: Scorer, linear_bundle: ModelBundle, cluster: Any) -> None:
     source = dump(tmp_path / "in.jsonl", 12_000)
     job.run(source, tmp_path / "local.parquet", scorer)
