@@ -58,12 +58,14 @@ _KK_WORDS = frozenset(
 _KK_WORDS_NOT_RUSSIAN = _KK_WORDS - _RU_WORDS - frozenset(["да", "не", "тур", "ел", "бар", "ата", "бала", "мен"])
 _KK_LATIN_WORDS = frozenset(
     """
-    jäne jane zhane men ben bul osy sol üşin ushin úshin dep emes bar joq zhok jok bir eki boldy bolyp bolady edi eken goi
-    ğoi qoi tek keiin keyin deiin turaly boiynşa boiynsha qazaq kazak qazaqstan kazakhstan qazaqsha jyl jyly zhyly kün
-    kuni bugin bügin erteñ erten keşe keshe adam halyq khalyk xalyq biz siz olar onyñ onyn bizdiñ bizdin sizdin öz oz öte
-    ote köp kop jaña jana kerek mümkin mumkin aitty dedi deidi degen keldi ketti jatyr zhatyr otyr qaldy kaldy aldy berdi
-    rahmet raqmet salem sälem qalai qalaisyn jaqsy zhaksy jaksy jaman bala balalar apa ata äke tili til tilde eldiñ eldin
-    elge kim nege qaida
+    jäne jane zhane men ben bul osy sol üşin ushin úshin dep emes bar joq zhok zhoq jok bir eki ush boldy bolyp bolady bolsa bola bolgan
+    edi endi eken goi ğoi gana qoi tek keiin keyin deiin turaly boiynşa boiynsha qazaq kazak qazaqstan kazakhstan qazaqsha kazaksha jyl
+    jyly zhyl zhyly kün kuni kunde bugin bügin erteñ erten keşe keshe adam halyq khalyk xalyq biz siz olar onyñ onyn bizdiñ bizdin bizde
+    bizge sizdin öz oz ozi özi öte ote köp kop jaña jana zhana kerek mümkin mumkin aitty aityp dedi deidi depti degen keldi kelip ketti
+    jatyr zhatyr otyr tur zhur qaldy kaldy aldy alyp berdi rahmet raqmet salem sälem qalai kalai qalaisyn jaqsy zhaksy jaksy jaman zhaman
+    bala balalar apa ata äke tili til tilde eldiñ eldin elge kim nege qaida kaida kashan birak biraq tagy solai osylai sondai mundai
+    zhumys jumys zher zhol zhurt kisi bireu biri bari bäri oris orys oryssha tenge sogys soğys resei reseidin myn myñ magan mağan sagan
+    sonda birge ekinshi ushinshi birinshi ishinde arasynda aldynda bastap turyp baryp alar bergen kelgen algan ğana tipti eshkim eshteñe
     """.split()
 )
 _KK_SUFFIX = re.compile(
@@ -71,9 +73,14 @@ _KK_SUFFIX = re.compile(
     r"|(?:нын|нин|дын|дин|тын|тин)$|(?:дагы|деги|тагы|теги)$|(?:майды|мейди|байды|бейди|пайды|пейди|лады|леди|йды|йди)$"
     r"|(?:ган|ген|кан|кен)(?:дар|дер|нан|нен|га|ге|да|де)?$|(?:мыз|миз|сыз|сиз|сын|син)$|(?:дык|дик|тык|тик|лык|лик)$|(?:ып|ип)$"
 )
+# What follows a stem, in the alphabets of 2017 to 2021 and as chats spell it. Longer words than `_vote` asks for need less: "gan" ends
+# "slogan", and "ady" ends "lady".
 _KK_LATIN_SUFFIX = re.compile(
-    r"(?:lar|ler|dar|der|tar|ter)(?:y|i|dyn|din|dyñ|diñ|ga|ge|ğa|da|de|dan|den)?$|(?:nyñ|niñ|nyn|nin|dyñ|diñ|tyñ|tiñ)$|(?:dağy|degi|dagy)$"
-    r"|(?:maidy|meidi|ydy|idi|ady|edi)$|(?:ğan|gen|qan|ken)$|(?:myz|miz|syz|siz|ymyz|imiz)$|(?:lyq|lik|dyq|dik|tyq|tik)$|q[auoıy]|[auoıy]q"
+    r"(?:lar|ler|dar|der|tar|ter)(?:y|i|dyn|din|dyñ|diñ|ga|ge|ğa|da|de|dan|den|men|yn|in|ymyz|imiz)?$"
+    r"|(?:nyñ|niñ|nyn|nin|dyñ|diñ|tyñ|tiñ)$|..(?:dyn|tyn|tin)$|(?:dağy|degi|dagy|tagy|tegi)$"
+    r"|(?:maidy|meidi|ydy|idi|ady|edi)$|..(?:aidy|eidi|lady|ledi|ypty|ipti|zhak|jaq)$|(?:ğan|gen|qan|ken)$|...(?:gan|kan)$"
+    r"|(?:myz|miz|syz|siz|ymyz|imiz)$|..(?:syn|myn|byz)$|(?:lyq|lik|dyq|dik|tyq|tik)$|..(?:lyk|dyk|tyk|shy|shi|ynda|inde|ynan|inen)$"
+    r"|..(?:yp|yn|ym|yna|ine|uge|uga|shyl|rak|sha|she|syp|dai|dei|zhe)$|q[auoıy]|[auoıy]q|^zh[aeiouy]|yz|ygy|ylg|ysy|gyz"
 )
 _OTHER_TURKIC = (
     frozenset(

@@ -21,7 +21,7 @@ _APOSTROPHES = {
 }  # fmt: skip
 _PAIRS = {
     **_APOSTROPHES, "sh": "ш", "ch": "ч", "zh": "ж", "kh": "х", "gh": "ғ", "ts": "ц", "iu": "ю", "yu": "ю", "ia": "я", "ya": "я",
-    "shch": "щ",
+    "shch": "щ", "tsh": "тш",
 }  # fmt: skip
 _ANY = re.compile("|".join([*sorted(_PAIRS, key=len, reverse=True), *_LETTERS]).replace("'", "['’ʼ]"), re.IGNORECASE)
 _LATIN_WORD = re.compile(r"[a-zA-Z\u00c0-\u024f]+(?:['’ʼ][a-zA-Z\u00c0-\u024f]*)*")
