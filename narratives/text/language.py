@@ -9,7 +9,6 @@ that leaves a doubt: other Cyrillic languages, and Latin text without Kazakh wor
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -64,7 +63,7 @@ _KK_LATIN_WORDS = frozenset(
     bizge sizdin öz oz ozi özi öte ote köp kop jaña jana zhana kerek mümkin mumkin aitty aityp dedi deidi depti degen keldi kelip ketti
     jatyr zhatyr otyr tur zhur qaldy kaldy aldy alyp berdi rahmet raqmet salem sälem qalai kalai qalaisyn jaqsy zhaksy jaksy jaman zhaman
     bala balalar apa ata äke tili til tilde eldiñ eldin elge kim nege qaida kaida kashan birak biraq tagy solai osylai sondai mundai
-    zhumys jumys zher zhol zhurt kisi bireu biri bari bäri oris orys oryssha tenge sogys soğys resei reseidin myn myñ magan mağan sagan
+    zhumys jumys zher zhol zhurt kisi bireu biri bari bäri orys oryssha tenge sogys soğys resei reseidin myn myñ magan mağan sagan
     sonda birge ekinshi ushinshi birinshi ishinde arasynda aldynda bastap turyp baryp alar bergen kelgen algan ğana tipti eshkim eshteñe
     """.split()
 )
@@ -112,14 +111,11 @@ def detect(text: str) -> LanguageGuess:
     elif n_latin > n_cyrillic:
         script = "latin"
 
-    n_words: Counter[str | None] = Counter()
-    told_by: Counter[str | None] = Counter()
-    for word in words:
-        vote = _vote(word)
-        n_words[vote] += 1
-        told_by[vote] += len(word)
-    kazakh, russian, latin_kazakh = told_by["kk"], told_by["ru"], told_by["kk-latn"]
-    n_latin_kazakh = n_words["kk-latn"]
+    votes = list(map(_vote, words))
+    kazakh, russian, latin_kazakh = (
+        sum(len(word) for word, vote in zip(words, votes, strict=True) if vote == language) for language in ("kk", "ru", "kk-latn")
+    )
+    n_latin_kazakh = votes.count("kk-latn")
     # English has a few words with such endings by chance; Kazakh in Latin letters is full of them.
     if not (n_latin_kazakh >= 2 and latin_kazakh >= 0.3 * max(1, n_latin)):
         if script == "latin":
@@ -127,11 +123,11 @@ def detect(text: str) -> LanguageGuess:
         latin_kazakh = 0
     kazakh += latin_kazakh
     told = kazakh + russian
-    if script != "latin" and _is_other_cyrillic(text, words, kazakh, russian):
+    if script != "latin" and _is_other_cyrillic(text, words, joined, kazakh, russian):
         return LanguageGuess("other", script)
     if not told:
         return LanguageGuess("ru" if n_cyrillic else "other", script)
-    n_kazakh, n_russian = n_words["kk"] + n_words["kk-latn"], n_words["ru"]
+    n_kazakh, n_russian = votes.count("kk") + n_latin_kazakh, votes.count("ru")
     if kazakh >= 0.2 * told and russian >= 0.2 * told and min(n_kazakh, n_russian) >= 2:
         return LanguageGuess("mixed", script)
     return LanguageGuess("kk" if kazakh >= russian else "ru", script)
@@ -139,7 +135,7 @@ def detect(text: str) -> LanguageGuess:
 
 @lru_cache(maxsize=2**17)
 def _vote(word: str) -> str | None:
-    if any(c in _KAZAKH_LETTERS for c in word):
+    if not _KAZAKH_LETTERS.isdisjoint(word):
         return "kk"
     if word[0] < "\u0400":
         if word in _KK_LATIN_WORDS or any(c in _KK_LATIN_LETTERS for c in word) or (len(word) > 3 and _KK_LATIN_SUFFIX.search(word)):
@@ -164,14 +160,13 @@ _RUSSIAN_ENDING = re.compile(
 )
 
 
-def _is_other_cyrillic(text: str, words: list[str], kazakh: int, russian: int) -> bool:
+def _is_other_cyrillic(text: str, words: list[str], joined: str, kazakh: int, russian: int) -> bool:
     """Ukrainian, Belarusian, Kyrgyz, Tatar, Bashkir, Bulgarian, Serbian …: ask the general identifier, then believe it
     only where our own letters do not speak against it."""
-    letters = set("".join(words))
+    letters = set(joined)
     if letters & set("єїґўћђљњџј"):
         return (letters.isdisjoint(_KAZAKH_ONLY) and kazakh + russian > 0 and not letters & set("ёъ")) or not letters & set("ыэ")
-    strong_kazakh = sum(c in _KAZAKH_ONLY for word in words for c in word)
-    if strong_kazakh >= 2 and not letters & set("җҙҫҡ") and len(_OTHER_TURKIC.intersection(words)) < 2:
+    if sum(map(joined.count, _KAZAKH_ONLY)) >= 2 and not letters & set("җҙҫҡ") and len(_OTHER_TURKIC.intersection(words)) < 2:
         return False
     if russian > 2 * kazakh and not letters & set("іөүңәҗҙҫҡў"):
         return False
