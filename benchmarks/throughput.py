@@ -17,6 +17,7 @@ bfloat16 and int8 (torch). Needs `narratives[train]`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import resource
 import tempfile
 import time
@@ -24,13 +25,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from transformers import BertForSequenceClassification, PreTrainedTokenizerFast, TextClassificationPipeline
 
 from narratives import Post, ScoreConfig, Scorer
+from narratives.backends import Backend, onnx, openvino
 from narratives.bundle import ModelBundle, load
 from narratives.config import usable_cores
 from narratives.encoders import bundled
+from narratives.encoders.int8 import BLOCK
 from narratives.readers import read_posts
 
 Way = Callable[[Sequence[Post]], object]
@@ -114,11 +118,66 @@ def ways_of(bundle: ModelBundle) -> dict[str, Way]:
         scorer.predict(["прогрев"] * 8)
         return lambda posts: sum(1 for _ in scorer.pipe(posts))
 
-    found["ours, torch"] = ours("torch")
+    found["plain torch float32, batches of 32 sorted by length"] = plain_torch(bundle, torch.float32)
+    found["plain torch bfloat16, the same"] = plain_torch(bundle, torch.bfloat16)
+    found["ours, torch float32"] = ours("torch")
     found["ours, onnxruntime float32"] = ours("onnx")
+    found["ours, onnxruntime int8 (refused: its logits are off)"] = onnx_int8(bundle)
+    found["ours, openvino without int8 products"] = without_int8(bundle)
     found["ours, openvino, posts not sorted by length (chunks of 16)"] = ours("openvino", chunk_posts=16)
+    found["ours, openvino, one batch at a time on all cores"] = one_at_a_time(bundle)
     found["ours, openvino"] = ours("openvino")
     return found
+
+
+def plain_torch(bundle: ModelBundle, dtype: torch.dtype) -> Way:
+    """The encoder and linear heads as a careful user of transformers would batch them: the longest post first, no cleaning."""
+    encoder, tokenizer = encoder_and_tokenizer(bundle)
+    heads = torch.from_numpy(bundle.heads()["labels.weight"].T.copy())
+
+    def run(posts: Sequence[Post]) -> None:
+        texts = sorted((p.text for p in posts), key=len, reverse=True)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            for at in range(0, len(texts), 32):
+                batch = tokenizer(texts[at : at + 32], padding=True, truncation=True, return_tensors="pt")
+                states, mask = encoder(**batch).last_hidden_state, batch["attention_mask"][..., None]
+                (states * mask).sum(1) / mask.sum(1) @ heads
+
+    return run
+
+
+def _through(bundle: ModelBundle, backend: Backend) -> Way:
+    scorer = Scorer(bundle, ScoreConfig(evidence=False), backend)
+    scorer.predict(["прогрев"] * 8)
+    return lambda posts: sum(1 for _ in scorer.pipe(posts))
+
+
+def onnx_int8(bundle: ModelBundle) -> Way:
+    """onnxruntime left to itself: it fuses 8-bit weights into int8 products."""
+    backend = onnx.OnnxBackend(bundle.runtime(), ScoreConfig())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.log_severity_level = 3
+    graph = bundle.runtime().graph
+    assert graph is not None
+    backend._session = onnxruntime.InferenceSession(str(graph()), options, providers=["CPUExecutionProvider"])
+    return _through(bundle, backend)
+
+
+def without_int8(bundle: ModelBundle) -> Way:
+    """The same graph, its weights widened: bfloat16 products where the CPU has them."""
+    return _through(bundle, openvino.OpenvinoBackend(dataclasses.replace(bundle.runtime(), has_int8_weights=False), ScoreConfig()))
+
+
+def one_at_a_time(bundle: ModelBundle) -> Way:
+    """Each batch on all cores, waited for before the next."""
+    backend = openvino.OpenvinoBackend(bundle.runtime(), ScoreConfig())
+    graph = bundle.runtime().graph
+    assert graph is not None
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if openvino.has_bfloat16() else "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK}
+    settings |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": usable_cores()}
+    backend._queue = openvino.openvino.AsyncInferQueue(openvino.openvino.Core().compile_model(str(graph()), "CPU", settings), 1)
+    return _through(bundle, backend)
 
 
 def main() -> None:
