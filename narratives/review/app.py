@@ -158,6 +158,7 @@ class Desk:
     def _state(self, session: Session) -> dict[str, object]:
         return {
             "n_undoable": self._store.n_undoable(self._scored.digest, session.reviewer),
+            "snippets_ready": self._index.snippets_ready,
             "clusters_ready": self._index.clusters_ready.is_set(),
             "texts_ready": self._index.texts_ready.is_set(),
             "failure": self._index.failure,
@@ -194,7 +195,7 @@ class Desk:
         return {"offset": offset, "lines": self._lines(snapshot.rows[offset : offset + PAGE_ROWS].tolist(), session)}
 
     def _lines(self, rows: list[int], session: Session) -> list[dict[str, object]]:
-        lines = self._index.lines(rows)
+        lines = self._index.lines(rows, wait=False)
         stands = self._store.standing_of(self._scored.digest, session.reviewer, rows)
         for line in lines:
             own = stands.get(cast("int", line["row"]))

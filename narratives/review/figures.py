@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from narratives.agreement import alpha_of_units
 from narratives.review.store import Item, Standing, Store
-from narratives.training.metrics import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,5 +129,7 @@ def _one_per_cluster(read: Mapping[int, Sequence[Standing]], items: Mapping[int,
 
 
 def _share(right: Sequence[bool]) -> Precision:
+    from narratives.training.metrics import wilson  # the page opens without it
+
     low, high = wilson(sum(right), len(right))
     return Precision(sum(right), len(right), low, high)

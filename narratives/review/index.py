@@ -1,43 +1,32 @@
 """Questions to a scored file: which posts pass a filter, in which order, how many of each label, and one post whole.
 
 The numbers of every post (labels as bits, probabilities, time, views) are a DuckDB table made when the page opens, some 100 bytes a
-post; texts stay on disk. In the background the flagged texts, then all, are put into a temporary table for search and for the list's
-lines, and the flagged ones are clustered into reposts. Until then search reads the file itself.
+post; what is computed from probabilities is a view over it, so that opening does not wait for it. Texts stay on disk (`texts.py`). In the
+background they are copied for search and for the list's lines, and the flagged ones are clustered into reposts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import tempfile
 import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Literal
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from narratives import clusters
 from narratives.errors import InputError
+from narratives.review.database import Database, quoted
 from narratives.review.filters import NO_LABEL, ORDER, REVIEWED_SQL, Filter, conditions
 from narratives.review.rows import Scored
 from narratives.review.store import Change, Store
+from narratives.review.texts import Texts
 
 Rows = npt.NDArray[np.int64]
 MAX_SNAPSHOTS = 24
-MAX_POSTS_KEPT = 200
-"""Of the posts shown last: a card is read once, though it is shown, decided on and shown again."""
-SNIPPET_CHARACTERS = 220
-MEMORY_LIMIT = "512MB"
-"""Of DuckDB; beyond it, it keeps its pages in the temporary folder."""
-
-
 _TEXTS_AT_ONCE = 4096
 
 
@@ -57,32 +46,18 @@ class Index:
 
     def __init__(self, scored: Scored, store: Store) -> None:
         self.scored, self.store = scored, store
-        self._folder = tempfile.TemporaryDirectory(prefix="narratives-review-", ignore_cleanup_errors=True)
-        # No extension is ever fetched, and no file but the output and the temporary folder is opened.
-        self._db = duckdb.connect(
-            config={
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "temp_directory": self._folder.name,
-                "memory_limit": MEMORY_LIMIT,
-            }
-        )
-        self._db.execute("SET enable_progress_bar = false")
-        self._db.execute(f"SET allowed_paths = [{_quoted(str(scored.parquet))}]")
-        self._db.execute(f"SET allowed_directories = [{_quoted(self._folder.name)}]")
-        self._db.execute("SET enable_external_access = false")
+        self._database = Database(scored.parquet)
+        self._connection = self._database.connection
+        self._texts = Texts(self._database)
         self._lock = threading.RLock()
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
-        self._posts: dict[int, dict[str, object]] = {}
-        self._searches: OrderedDict[tuple[str, ...], str] = OrderedDict()
-        self._n_snapshots = self._n_searches = 0
+        self._n_snapshots = 0
         self._last_event = 0
         self._closing, self._asked = threading.Event(), threading.Event()
         self._counted: tuple[object, dict[str, tuple[int, int]]] | None = None
         self.texts_ready = threading.Event()
         self.clusters_ready = threading.Event()
         self.failure: str | None = None
-        self._texts: Literal["file", "flagged", "all"] = "file"
         try:
             self._build()
         except duckdb.Error as error:
@@ -99,46 +74,38 @@ class Index:
         self._closing.set()
         self._asked.set()
         if self._worker.is_alive():
-            self._db.interrupt()
+            self._database.interrupt()
             self._worker.join(timeout=10)
-        self._db.close()
-        self._folder.cleanup()
-
-    @contextmanager
-    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of its own for each question, since they come from several threads."""
-        with self._db.cursor() as db:
-            db.execute("SET enable_progress_bar = false")  # it would be drawn over the command's output
-            yield db
+        self._database.close()
 
     # ---- building -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _file(self) -> str:
-        return f"read_parquet({_quoted(str(self.scored.parquet))}, file_row_number=true, hive_partitioning=false)"
-
     def _build(self) -> None:
         ids = self.scored.label_ids
-        bits = " | ".join(f"(CASE WHEN list_contains(labels, {_quoted(i)}) THEN {1 << n} ELSE 0 END)::BIGINT" for n, i in enumerate(ids))
+        bits = " | ".join(f"(CASE WHEN list_contains(labels, {quoted(i)}) THEN {1 << n} ELSE 0 END)::BIGINT" for n, i in enumerate(ids))
         columns = ['"' + f"p_{i}".replace('"', '""') + '"' for i in ids]
         bits = f"CASE WHEN len(labels) = 0 THEN 0 ELSE {bits} END"
         # How far a probability is from its threshold, as a share of the way to 0 or 1: labels with different thresholds compare.
-        past = [f"({c} - {t}) / {1 - t}" for c, t in zip(columns, self.scored.thresholds, strict=True)]
+        numbered = [f"p{n}" for n in range(len(ids))]
+        past = [f"({p} - {t}) / {1 - t}" for p, t in zip(numbered, self.scored.thresholds, strict=True)]
         apart = [
-            f"CASE WHEN {c} >= {t} THEN {p} ELSE ({t} - {c}) / {t} END"
-            for c, t, p in zip(columns, self.scored.thresholds, past, strict=True)
+            f"CASE WHEN {p} >= {t} THEN {above} ELSE ({t} - {p}) / {t} END"
+            for p, t, above in zip(numbered, self.scored.thresholds, past, strict=True)
         ]
-        self._db.execute(
-            f"CREATE TABLE posts AS SELECT file_row_number::INTEGER AS row, {bits} AS bits, stance, language, channel, "  # noqa: S608
-            f"epoch_us(published_at) AS published, views, NULL::INTEGER AS cluster, 1::INTEGER AS size, "
-            f"views AS seen, {', '.join(f'{c} AS p{n}' for n, c in enumerate(columns))}, "
-            f"CASE WHEN {columns[0]} IS NOT NULL THEN least({', '.join(apart)}) END::FLOAT AS uncertain, "
-            f"greatest({', '.join(past)})::FLOAT AS confident, greatest({', '.join(columns)})::FLOAT AS top FROM {self._file}"
-        )
-        self._db.execute(
-            "CREATE TABLE standing(row INTEGER, reviewer VARCHAR, verdict VARCHAR, said VARCHAR, settles BOOLEAN, noted BOOLEAN, "
-            "seen BOOLEAN)"
-        )
+        with self._connection() as db:
+            db.execute(
+                f"CREATE TABLE numbers AS SELECT file_row_number::INTEGER AS row, {bits} AS bits, stance, language, channel, "  # noqa: S608
+                "epoch_us(published_at) AS published, views, NULL::INTEGER AS cluster, 1::INTEGER AS size, views AS seen, "
+                f"{', '.join(f'{c} AS p{n}' for n, c in enumerate(columns))} FROM {self._database.file}"
+            )
+            db.execute(
+                f"CREATE VIEW posts AS SELECT *, CASE WHEN p0 IS NOT NULL THEN least({', '.join(apart)}) END::FLOAT AS uncertain, "  # noqa: S608
+                f"greatest({', '.join(past)})::FLOAT AS confident, greatest({', '.join(numbered)})::FLOAT AS top FROM numbers"
+            )
+            db.execute(
+                "CREATE TABLE standing(row INTEGER, reviewer VARCHAR, verdict VARCHAR, said VARCHAR, settles BOOLEAN, noted BOOLEAN, "
+                "seen BOOLEAN)"
+            )
         self.n_posts, self.n_flagged = self._one("SELECT count(*), count(*) FILTER (bits <> 0) FROM posts")
 
     def _prepare(self) -> None:
@@ -146,20 +113,15 @@ class Index:
         self._asked.wait(self._patience_s)
         try:
             with self._connection() as db:
-                db.execute(f"ATTACH {_quoted(str(Path(self._folder.name) / 'texts.duckdb'))} AS disk")
-                # Searched often and thrown away at the end: decompressing would cost more than the disk.
-                db.execute("SET force_compression = 'uncompressed'")
-                for name, which in (("flagged", "len(labels) > 0"), ("all", "1 = 1")):
-                    if self._closing.is_set():
-                        return
-                    db.execute(
-                        f"CREATE TABLE disk.texts_{name} AS SELECT file_row_number::INTEGER AS row, "  # noqa: S608
-                        f"left(text, {SNIPPET_CHARACTERS}) AS snippet, lower(text) AS folded FROM {self._file} WHERE {which}"
-                    )
-                    self._texts = "flagged" if name == "flagged" else "all"
-                    if name == "flagged":
-                        self._cluster(db)
-                        self.clusters_ready.set()
+                self._texts.attach(db)
+                self._texts.make(db, "flagged")
+                if self._closing.is_set():
+                    return
+                self._cluster(db)
+                self.clusters_ready.set()
+                if self._closing.is_set():
+                    return
+                self._texts.make(db, "all")
             self.texts_ready.set()
         except Exception as error:
             if not self._closing.is_set():
@@ -167,10 +129,12 @@ class Index:
                 raise
 
     def _cluster(self, db: duckdb.DuckDBPyConnection) -> None:
+        from narratives import clusters  # the page opens without it
+
         numbers = array("i")
 
         def texts() -> Iterator[str]:
-            asked = db.execute(f"SELECT file_row_number, text FROM {self._file} WHERE len(labels) > 0 ORDER BY 1")  # noqa: S608
+            asked = db.execute(f"SELECT file_row_number, text FROM {self._database.file} WHERE len(labels) > 0 ORDER BY 1")  # noqa: S608
             while part := asked.fetchmany(_TEXTS_AT_ONCE):
                 for row, text in part:
                     numbers.append(row)
@@ -182,10 +146,10 @@ class Index:
         db.register("found", found)
         # Its name is the row of the post that came first in time, not first in the file.
         db.execute(
-            "UPDATE posts SET cluster = g.cluster, size = g.size, seen = g.seen FROM (SELECT row, first(row) OVER w AS cluster, "
+            "UPDATE numbers SET cluster = g.cluster, size = g.size, seen = g.seen FROM (SELECT row, first(row) OVER w AS cluster, "
             "count(*) OVER w AS size, sum(views) OVER w AS seen FROM found JOIN posts USING (row) "
             "WINDOW w AS (PARTITION BY c ORDER BY published NULLS LAST, row ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) g "
-            "WHERE posts.row = g.row AND g.size > 1"
+            "WHERE numbers.row = g.row AND g.size > 1"
         )
         db.unregister("found")
         # What was decided before this, here or in an earlier session, was written without knowing of copies.
@@ -289,13 +253,19 @@ class Index:
         self._asked.set()
         return counts_by_name
 
-    def lines(self, rows: Sequence[int]) -> list[dict[str, object]]:
-        """What the list shows of these posts, in their order."""
+    @property
+    def snippets_ready(self) -> bool:
+        """Whether `lines` have their texts."""
+        return self._texts.snippets_made or self.failure is not None
+
+    def lines(self, rows: Sequence[int], *, wait: bool = True) -> list[dict[str, object]]:
+        """What the list shows of these posts, in their order. Without `wait`, snippets are None until `snippets_ready`."""
         if not rows:
             return []
         chosen = ", ".join(str(int(row)) for row in rows)
         with self._connection() as db:
-            texts = self._snippets(db, chosen)
+            ready = wait or self.snippets_ready
+            texts = self._texts.snippets(db, rows, from_file=ready)
             found = db.execute(
                 "SELECT p.row, bits, stance, channel, published, seen, top, size "  # noqa: S608
                 f"FROM posts p WHERE p.row IN ({chosen})"
@@ -303,47 +273,15 @@ class Index:
         by_row = {
             row: {
                 "row": row, "labels": self._ids(bits), "stance": stance, "channel": channel, "published": published, "views": views,
-                "top": top, "size": size, "snippet": texts.get(row, ""),
+                "top": top, "size": size, "snippet": texts.get(row, "" if ready else None),
             }
             for row, bits, stance, channel, published, views, top, size in found
         }  # fmt: skip
         return [by_row[row] for row in rows if row in by_row]
 
-    def _snippets(self, db: duckdb.DuckDBPyConnection, chosen: str) -> dict[int, str]:
-        texts = {}
-        if self._texts != "file":
-            texts = dict(db.execute(f"SELECT row, snippet FROM disk.texts_{self._texts} WHERE row IN ({chosen})").fetchall())  # noqa: S608
-        if missing := ", ".join(row for row in chosen.split(", ") if int(row) not in texts):
-            query = f"SELECT file_row_number, left(text, {SNIPPET_CHARACTERS}) FROM {self._file} WHERE file_row_number IN ({missing})"  # noqa: S608
-            texts |= dict(db.execute(query).fetchall())
-        return texts
-
     def posts(self, rows: Sequence[int]) -> list[dict[str, object]]:
         """All columns of these posts, in the file's order; `row` is added, `published_at` is microseconds since 1970, UTC."""
-        wanted = sorted({int(row) for row in rows})
-        if len(wanted) > MAX_POSTS_KEPT:
-            return self._read_posts(wanted)
-        with self._lock:
-            kept = {row: self._posts[row] for row in wanted if row in self._posts}
-        read = {int(str(post["row"])): post for post in self._read_posts([row for row in wanted if row not in kept])}
-        with self._lock:
-            self._posts.update(read)
-            while len(self._posts) > MAX_POSTS_KEPT:
-                del self._posts[next(iter(self._posts))]
-        found = kept | read
-        return [found[row] for row in wanted if row in found]
-
-    def _read_posts(self, rows: Sequence[int]) -> list[dict[str, object]]:
-        if not rows:
-            return []
-        chosen = ", ".join(map(str, rows))
-        with self._connection() as db:
-            found = db.execute(
-                "SELECT * EXCLUDE (file_row_number) REPLACE (epoch_us(published_at) AS published_at), file_row_number AS row "  # noqa: S608
-                f"FROM {self._file} WHERE file_row_number IN ({chosen}) ORDER BY file_row_number"
-            )
-            names = [column[0] for column in found.description or ()]
-            return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+        return self._texts.posts(rows)
 
     def cluster_of(self, row: int) -> list[tuple[int, str | None, int | None, int | None, int]]:
         """The post's repost cluster, the first in time first: row, channel, time, views and label bits of each; none without copies."""
@@ -385,29 +323,7 @@ class Index:
         return {"languages": languages, "channels": channels}
 
     def _where(self, wanted: Filter, reviewer: str) -> tuple[str, list[object]]:
-        return conditions(wanted, self.scored.label_ids, reviewer, self._hits(wanted.search) if wanted.search.strip() else None)
-
-    def _hits(self, search: str) -> str:
-        """The table of rows whose text has every word of the search, in any case; kept, because filters change more often than searches."""
-        words = tuple(sorted(set(search.lower().split())))
-        with self._lock:
-            if words not in self._searches:
-                if self._texts == "all":
-                    tests, values = " AND ".join(["contains(folded, ?)"] * len(words)), list(words)
-                    source = f"SELECT row FROM disk.texts_all WHERE {tests}"  # noqa: S608
-                else:
-                    tests, values = " AND ".join(["regexp_matches(text, ?)"] * len(words)), ["(?i)" + re.escape(word) for word in words]
-                    source = f"SELECT file_row_number::INTEGER AS row FROM {self._file} WHERE {tests}"  # noqa: S608
-                self._n_searches += 1
-                name = f"hits_{self._n_searches}"
-                with self._connection() as db:
-                    db.execute(f"CREATE TABLE {name} AS {source}", values)
-                    self._searches[words] = name
-                    if len(self._searches) > MAX_SNAPSHOTS:
-                        _, oldest = self._searches.popitem(last=False)
-                        db.execute(f"DROP TABLE {oldest}")
-            self._searches.move_to_end(words)
-            return self._searches[words]
+        return conditions(wanted, self.scored.label_ids, reviewer, self._texts.hits(wanted.search) if wanted.search.strip() else None)
 
     def _one(self, query: str, values: Sequence[object] = ()) -> tuple[int, ...]:
         with self._connection() as db:
@@ -417,7 +333,3 @@ class Index:
 
     def _ids(self, bits: int) -> list[str]:
         return [i for n, i in enumerate(self.scored.label_ids) if bits >> n & 1]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

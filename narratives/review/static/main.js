@@ -3,7 +3,7 @@ import { draftOf, drawCard, likelyStance } from "./card.js";
 import { askName, askNote, isOpen, open, showBulk, showFigures, showHelp } from "./dialogs.js";
 import { $, el } from "./dom.js";
 import { keys, listen } from "./keys.js";
-import { drawFilters, drawSide, loadMore, loadQueue, markLine, readAddress, readFilters, refreshLine, writeAddress } from "./queue.js";
+import { drawFilters, drawSide, fillSnippets, loadMore, loadQueue, markLine, readAddress, readFilters, refreshLine, writeAddress } from "./queue.js";
 import { channel, FILTER_DEFAULTS, get, inOrder, number, post, Refused, state, t, tellTabs } from "./state.js";
 
 let silence;
@@ -205,6 +205,7 @@ async function watch() { // reposts and texts are prepared in the background aft
     await new Promise((done) => setTimeout(done, 700));
     const now = await get("/api/session").catch(() => null);
     if (!now) return;
+    if (now.snippets_ready && state.lines.some((one) => one.snippet === null)) await fillSnippets().then(markLine);
     if (now.clusters_ready || now.failure) {
       Object.assign(state.session, { clusters_ready: now.clusters_ready, failure: now.failure });
       await inOrder(() => refresh(state.card?.row ?? null));

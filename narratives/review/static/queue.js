@@ -42,6 +42,20 @@ export async function loadMore() {
   } finally { state.loadingMore = false; }
 }
 
+/** Fill in the texts of lines that came before the server had them. */
+export async function fillSnippets() {
+  const missing = (one) => one.snippet === null;
+  for (let at = state.lines.findIndex(missing); at >= 0; at = state.lines.findIndex(missing)) {
+    const queue = state.queue;
+    const found = await get(`/api/queue/${queue}?offset=${at}`);
+    if (queue !== state.queue) continue;
+    const texts = new Map(found.lines.map((one) => [one.row, one.snippet]));
+    for (const one of state.lines) if (missing(one) && texts.has(one.row)) one.snippet = texts.get(one.row);
+    if (missing(state.lines[at])) break;
+  }
+  drawList();
+}
+
 const option = (value, text, chosen) => el("option", { value, selected: value === chosen }, text);
 const field = (name, control) => el("label", { class: "field" }, el("span", {}, t(name)), control);
 
@@ -111,7 +125,7 @@ function drawLine(one, n) {
       el("span", { class: "line-channel" }, plain(one.channel ?? t("unknown_channel"))),
       one.size > 1 && el("span", { class: "line-copies" }, icon("copies"), number(one.size)),
       one.verdict && el("span", { class: `verdict v-${one.verdict}` }, t(`verdict_${one.verdict}`))),
-    el("span", { class: "line-text", dir: "auto" }, plain(one.snippet) || t("no_text")),
+    el("span", { class: "line-text", dir: "auto" }, one.snippet === null ? "…" : plain(one.snippet) || t("no_text")),
     el("span", { class: "line-foot" }, el("span", {}, time(one.published, true)), one.views !== null && el("span", {}, icon("eye"), number(one.views)), one.noted && icon("note"))));
 }
 

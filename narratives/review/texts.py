@@ -1,0 +1,115 @@
+"""What is read of the posts themselves: whole posts from the file, first lines for the list, and search.
+
+Texts stay on disk. For the list and for search a copy is made in the background (`make`): first of the flagged posts, then of all.
+Until then search reads the file itself.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import duckdb
+
+from narratives.review.database import Database, quoted
+
+MAX_POSTS_KEPT = 200
+"""Of the posts shown last: a card is read once, though it is shown, decided on and shown again."""
+MAX_SEARCHES_KEPT = 24
+SNIPPET_CHARACTERS = 220
+
+
+class Texts:
+    """The texts of an opened output. May be asked from several threads; `make` is called from one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.RLock()
+        self._posts: dict[int, dict[str, object]] = {}
+        self._searches: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._n_searches = 0
+        self._made: Literal["nothing", "flagged", "all"] = "nothing"
+
+    @property
+    def snippets_made(self) -> bool:
+        """Whether first lines of flagged posts can be had without reading the file."""
+        return self._made != "nothing"
+
+    def attach(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Open the temporary file that holds the copies."""
+        db.execute(f"ATTACH {quoted(str(self._database.folder / 'texts.duckdb'))} AS disk")
+
+    def make(self, db: duckdb.DuckDBPyConnection, which: Literal["flagged", "all"]) -> None:
+        """Copy the texts of flagged posts, or of all, for search and for the list."""
+        where = "len(labels) > 0" if which == "flagged" else "1 = 1"
+        db.execute(
+            f"CREATE TABLE disk.texts_{which} AS SELECT file_row_number::INTEGER AS row, "  # noqa: S608
+            f"left(text, {SNIPPET_CHARACTERS}) AS snippet, lower(text) AS folded FROM {self._database.file} WHERE {where}"
+        )
+        self._made = which
+
+    def snippets(self, db: duckdb.DuckDBPyConnection, rows: Sequence[int], *, from_file: bool) -> dict[int, str]:
+        """The beginnings of these texts by row. Without `from_file`, none as long as no copy was made: reading them from the file
+        takes as long as reading all."""
+        if not rows or not (from_file or self.snippets_made):
+            return {}
+        texts: dict[int, str] = {}
+        if self.snippets_made:
+            chosen = ", ".join(str(int(row)) for row in rows)
+            texts = dict(db.execute(f"SELECT row, snippet FROM disk.texts_{self._made} WHERE row IN ({chosen})").fetchall())  # noqa: S608
+        if missing := ", ".join(str(int(row)) for row in rows if row not in texts):
+            query = f"SELECT file_row_number, left(text, {SNIPPET_CHARACTERS}) FROM {self._database.file} WHERE file_row_number IN "  # noqa: S608
+            texts |= dict(db.execute(f"{query} ({missing})").fetchall())
+        return texts
+
+    def posts(self, rows: Sequence[int]) -> list[dict[str, object]]:
+        """All columns of these posts, in the file's order; `row` is added, `published_at` is microseconds since 1970, UTC."""
+        wanted = sorted({int(row) for row in rows})
+        if len(wanted) > MAX_POSTS_KEPT:
+            return self._read_posts(wanted)
+        with self._lock:
+            kept = {row: self._posts[row] for row in wanted if row in self._posts}
+        read = {int(str(post["row"])): post for post in self._read_posts([row for row in wanted if row not in kept])}
+        with self._lock:
+            self._posts.update(read)
+            while len(self._posts) > MAX_POSTS_KEPT:
+                del self._posts[next(iter(self._posts))]
+        found = kept | read
+        return [found[row] for row in wanted if row in found]
+
+    def _read_posts(self, rows: Sequence[int]) -> list[dict[str, object]]:
+        if not rows:
+            return []
+        chosen = ", ".join(map(str, rows))
+        with self._database.connection() as db:
+            found = db.execute(
+                "SELECT * EXCLUDE (file_row_number) REPLACE (epoch_us(published_at) AS published_at), file_row_number AS row "  # noqa: S608
+                f"FROM {self._database.file} WHERE file_row_number IN ({chosen}) ORDER BY file_row_number"
+            )
+            names = [column[0] for column in found.description or ()]
+            return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+
+    def hits(self, search: str) -> str:
+        """The table of rows whose text has every word of the search, in any case; kept, because filters change more often than searches."""
+        words = tuple(sorted(set(search.lower().split())))
+        with self._lock:
+            if words not in self._searches:
+                if self._made == "all":
+                    tests, values = " AND ".join(["contains(folded, ?)"] * len(words)), list(words)
+                    source = f"SELECT row FROM disk.texts_all WHERE {tests}"  # noqa: S608
+                else:
+                    tests, values = " AND ".join(["regexp_matches(text, ?)"] * len(words)), ["(?i)" + re.escape(word) for word in words]
+                    source = f"SELECT file_row_number::INTEGER AS row FROM {self._database.file} WHERE {tests}"  # noqa: S608
+                self._n_searches += 1
+                name = f"hits_{self._n_searches}"
+                with self._database.connection() as db:
+                    db.execute(f"CREATE TABLE {name} AS {source}", values)
+                    self._searches[words] = name
+                    if len(self._searches) > MAX_SEARCHES_KEPT:
+                        _, oldest = self._searches.popitem(last=False)
+                        db.execute(f"DROP TABLE {oldest}")
+            self._searches.move_to_end(words)
+            return self._searches[words]
