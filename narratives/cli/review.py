@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from narratives.cli.options import out
 from narratives.errors import ConfigError, MissingDependency
+
+if TYPE_CHECKING:
+    from narratives.review.carry import Carried
 
 
 def review(
@@ -35,12 +38,19 @@ def review(
     except ImportError as error:
         raise MissingDependency(error.name or "starlette", "review") from error
 
-    def tell(link: str, kept: Path, n_others: int) -> None:
+    def tell(link: str, kept: Path, carried: Carried) -> None:
         out.print(f"open {link}", markup=False)
         out.print(f"decisions are kept in {kept}; stop with Ctrl+C", markup=False)
-        if n_others:
-            out.print(f"{n_others:,} of its decisions are of another version of {scored.name} and not shown", markup=False)
-            out.print("score to another name to keep both; `narratives export` takes the newest decision on each post", markup=False)
+        if carried.n_posts:
+            out.print(f"{carried.n_posts:,} decided posts were taken over from another version of {scored.name}", markup=False)
+        left = [
+            (carried.n_gone, "not in it any more"),
+            (carried.n_edited, "with another text"),
+            (carried.n_labels, "with a label it lacks"),
+        ]
+        if carried.n_left:
+            why = ", ".join(f"{n:,} {why}" for n, why in left if n)
+            out.print(f"{carried.n_left:,} decided posts are not shown ({why}); `narratives export` writes them too", markup=False)
         if browser:
             import webbrowser
 

@@ -23,12 +23,13 @@ from starlette.staticfiles import StaticFiles
 
 from narratives.errors import NarrativesError
 from narratives.records import STANCES
-from narratives.review.card import card, decision, item
+from narratives.review.card import card, decision
 from narratives.review.figures import disagree, measure
 from narratives.review.filters import SORTS, STATUSES, Filter
 from narratives.review.guard import Guard, Session, Sessions
 from narratives.review.index import Index
 from narratives.review.store import Choice, Item, Stale, Verdict
+from narratives.review.texts import item_of
 
 PAGE_ROWS = 50
 MAX_NOTE_CHARACTERS = 2000
@@ -126,7 +127,6 @@ class Desk:
 
     def __init__(self, index: Index, language: str) -> None:
         self._index, self._store, self._scored, self._language = index, index.store, index.scored, language
-        self._n_others = self._store.others(self._scored.digest)
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class Desk:
             "n_posts": self._index.n_posts,
             "n_flagged": self._index.n_flagged,
             "thresholds_known": scored.thresholds_known,
-            "n_other_decisions": self._n_others,
+            "n_left": self._index.carried.n_left,
             "labels": [
                 {"id": label.id, "names": dict(label.names), "definitions": dict(label.definitions), "not_this": dict(label.not_this),
                  "examples": [dataclasses.asdict(e) for e in label.examples], "threshold": threshold}
@@ -272,7 +272,7 @@ class Desk:
                 yield self._item(post, clusters[cast("int", post["row"])])
 
     def _item(self, post: Mapping[str, object], cluster: int) -> Item:
-        return item(post, cluster, self._scored.label_ids)
+        return item_of(post, cluster, self._scored.label_ids)
 
     def undo(self, session: Session, request: Request, body: Body) -> object:
         undone = self._store.undo(self._scored.digest, _named(session, body))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from narratives.records import STANCES, probability_column
 from narratives.review.figures import disagree, settled
 from narratives.review.index import Index
-from narratives.review.store import Item, Standing
+from narratives.review.store import Standing
 
 MAX_SHOWN_CHARACTERS = 20_000
 """A longer text is cut on the page; a Telegram post has at most 4,096."""
@@ -123,20 +122,3 @@ def decision(standing: Standing | None) -> dict[str, object] | None:
         "event": standing.event, "reviewer": standing.reviewer, "at": standing.at.isoformat(), "verdict": choice.verdict,
         "labels": list(choice.labels), "stance": choice.stance, "note": choice.note, "settles": choice.settles,
     }  # fmt: skip
-
-
-def item(post: Mapping[str, Any], cluster: int, labels: Sequence[str]) -> Item:
-    """A row of the file as the store keeps it."""
-    published = post["published_at"]
-    return Item(
-        row=int(post["row"]),
-        post_id=str(post["id"] if post["id"] is not None else f"row{post['row'] + 1}"),
-        text=str(post["text"] or ""),
-        language=post["language"],
-        channel=post["channel"],
-        published_at=None if published is None else datetime.fromtimestamp(published / 1e6, UTC).isoformat(),
-        url=post["url"],
-        predicted=tuple(i for i in labels if i in (post["labels"] or [])),
-        predicted_stance=post["stance"],
-        cluster=cluster,
-    )

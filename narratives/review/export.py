@@ -75,21 +75,22 @@ class _Counts:
 def _rows(store: Store, copies: bool, counts: _Counts) -> Iterator[dict[str, object]]:
     """Row after row, no more than one text at a time."""
     stands = {digest: by_row(store.standing(digest)) for digest in store.outputs()}
+    versions = {digest: store.versions(digest) for digest in store.outputs()}
     newest: dict[bytes, tuple[int, str, int]] = {}
     # A file that was scored again has the same posts under another digest: of each, the version decided on last.
-    for digest, standings in stands.items():
-        for row, key in store.keys(digest).items():
-            found = (max((s.event for s in standings[row] if s.reviewed), default=0), digest, row)
+    for digest in stands:
+        for row, (key, last_event) in versions[digest].items():
+            found = (last_event, digest, row)
             # Two posts of one version that are the same in all three are two posts.
             known = newest.get(key)
             if known is None or (known[1] != digest and found > known):
                 newest[key] = found
     for digest, standings in stands.items():
-        items, keys, done = store.items(digest), store.keys(digest), set[int]()
+        items, done = store.items(digest), set[int]()
         # Of a cluster the post that a person read speaks for its copies.
         for row in sorted(standings, key=lambda r: (not any(s.choice.seen for s in standings[r]), r)):
             item = items[row]
-            if newest[keys[row]][1] != digest:
+            if newest[versions[digest][row][0]][1] != digest:
                 continue
             if item.cluster in done and not copies:
                 counts.n_copies += settled(standings[row]) is not None

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narratives.errors import InputError
+from narratives.review.carry import carry_over
 from narratives.review.database import Database, quoted
 from narratives.review.filters import NO_LABEL, ORDER, REVIEWED_SQL, Filter, conditions
 from narratives.review.rows import Scored
@@ -60,6 +61,7 @@ class Index:
         self.failure: str | None = None
         try:
             self._build()
+            self.carried = carry_over(store, scored, self._database, self._texts)
         except duckdb.Error as error:
             raise InputError(scored.path, f"cannot be read: {error}; score it again") from error
         self.mirror()

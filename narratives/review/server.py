@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from narratives.errors import ConfigError
 from narratives.review.app import create_app
+from narratives.review.carry import Carried
 from narratives.review.guard import Sessions
 from narratives.review.index import Index
 from narratives.review.rows import open_output
@@ -44,7 +45,7 @@ def serve(
     port: int = 0,
     reviewer: str = "",
     language: str = "en",
-    on_ready: Callable[[str, Path, int], None] = lambda link, decisions, n_others: None,
+    on_ready: Callable[[str, Path, Carried], None] = lambda link, decisions, carried: None,
 ) -> None:
     """Serve the page until interrupted.
 
@@ -53,7 +54,7 @@ def serve(
         decisions: where decisions are kept; without it, beside the output.
         taxonomy: where labels are defined: a shipped name or a TOML file.
         port: of loopback; 0 takes a free one.
-        on_ready: told the link, the file of decisions and how many in it are of other outputs, once the page can be opened.
+        on_ready: told the link, the file of decisions, and what became of those on other versions, once the page can be opened.
 
     Raises:
         ConfigError: the port is taken.
@@ -71,7 +72,7 @@ def serve(
         token = secrets.token_urlsafe(32)
         app = create_app(index, Sessions(token, reviewer), language=language)
         index.start(patience_s=3)
-        on_ready(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}", index.store.path, index.store.others(index.scored.digest))
+        on_ready(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}", index.store.path, index.carried)
         uvicorn_server(app).run(sockets=[listening])
 
 

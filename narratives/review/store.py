@@ -44,6 +44,14 @@ CREATE TABLE standing(item INTEGER NOT NULL, reviewer TEXT NOT NULL, event INTEG
 CREATE INDEX decisions_of_item ON decisions(item, event);
 CREATE INDEX events_of_reviewer ON events(output, reviewer, event) WHERE undone_by IS NULL AND kind <> 'undo';
 """
+# What `carry.py` took over from other outputs: which item is which of theirs (or why it is none), and which event repeats which.
+_CARRY_SCHEMA = """
+CREATE TABLE IF NOT EXISTS matches(
+    output TEXT NOT NULL, item INTEGER NOT NULL, found INTEGER, why TEXT, PRIMARY KEY(output, item)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS carried(output TEXT NOT NULL, source INTEGER NOT NULL, event INTEGER, PRIMARY KEY(output, source)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS matches_by_found ON matches(found);
+CREATE INDEX IF NOT EXISTS carried_by_event ON carried(event);
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ class Store:
             )
 
     def _prepare(self) -> int:
-        with self._write():
+        with self.writing():
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if version == 0 and tables == 0:
@@ -142,6 +150,9 @@ class Store:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
                 version = FORMAT
+            if version == FORMAT:
+                for statement in _CARRY_SCHEMA.strip().split(";\n"):
+                    self._db.execute(statement)
             return version
 
     def close(self) -> None:
@@ -149,11 +160,18 @@ class Store:
             self._db.close()
 
     @contextmanager
-    def _write(self) -> Iterator[None]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database, to ask it questions; for `carry.py`."""
+        with self._lock:
+            yield self._db
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The database in a transaction, which an exception takes back."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # SQLite may have rolled back by itself: a full disk
@@ -183,34 +201,39 @@ class Store:
         part = list(islice(rest, _ITEMS_AT_ONCE))
         rows: list[tuple[object, ...]] = []
         while following := list(islice(rest, _ITEMS_AT_ONCE)):
-            with self._write():
+            with self.writing():
                 rows.extend(self._kept(output, part))
             part = following
-        with self._write():
+        with self.writing():
             if expected is not None:
                 stands = self._standing(output, "i.row = ? AND s.reviewer = ?", (expected[0], reviewer))
                 if (stands[0].event if stands else 0) != expected[1]:
                     raise Stale(stands[0] if stands else None)
-            event = self._event(output, reviewer, kind)
+            event = self.add_event(output, reviewer, kind)
             rows.extend(self._kept(output, part))
-            self._db.executemany(f"INSERT INTO decisions VALUES ({event}, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
-            self._db.execute(
-                "INSERT OR REPLACE INTO standing SELECT item, ?, event FROM decisions WHERE event = ? ORDER BY item", (reviewer, event)
-            )
+            self.add_decisions(event, reviewer, rows)
             return event
+
+    def add_decisions(self, event: int, reviewer: str, rows: Iterable[Sequence[object]]) -> None:
+        """Within `writing`: rows of the table `decisions` without their event, which then stand."""
+        self._db.executemany(f"INSERT INTO decisions VALUES ({event}, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+        self._db.execute(
+            "INSERT OR REPLACE INTO standing SELECT item, ?, event FROM decisions WHERE event = ? ORDER BY item", (reviewer, event)
+        )
 
     def _kept(self, output: str, choices: Iterable[tuple[Item, Choice]]) -> Iterator[tuple[object, ...]]:
         """Put down posts; what is to be written of each decision."""
         for item, c in choices:
-            yield self._item(output, item), c.verdict, json.dumps(c.labels), c.stance, c.note, c.seen, c.settles
+            yield self.keep(output, item), c.verdict, json.dumps(c.labels), c.stance, c.note, c.seen, c.settles
 
-    def _event(self, output: str, reviewer: str, kind: str, target: int | None = None) -> int:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        values = (output, reviewer, kind, target, at)
+    def add_event(self, output: str, reviewer: str, kind: str, target: int | None = None, at: str | None = None) -> int:
+        """Within `writing`: a new event, by itself without decisions; its number. `at` is ISO 8601, now unless given."""
+        values = (output, reviewer, kind, target, at or datetime.now(UTC).isoformat(timespec="milliseconds"))
         cursor = self._db.execute("INSERT INTO events(output, reviewer, kind, target, at) VALUES (?, ?, ?, ?, ?)", values)
         return int(cursor.lastrowid or 0)
 
-    def _item(self, output: str, item: Item) -> int:
+    def keep(self, output: str, item: Item) -> int:
+        """Within `writing`: put down a post, unless it is there already; its number."""
         known = self._db.execute("SELECT item FROM items WHERE output = ? AND row = ?", (output, item.row)).fetchone()
         if known:
             return int(known[0])
@@ -227,7 +250,7 @@ class Store:
         with self._lock:
             known = self._db.execute("SELECT row, cluster FROM items WHERE output = ?", (output,)).fetchall()
         if changed := [(clusters[row], output, row) for row, cluster in known if clusters.get(row, cluster) != cluster]:
-            with self._write():
+            with self.writing():
                 self._db.executemany("UPDATE items SET cluster = ? WHERE output = ? AND row = ?", changed)
 
     def undo(self, output: str, reviewer: str) -> tuple[str, tuple[int, ...]] | None:
@@ -236,7 +259,7 @@ class Store:
         Returns:
             Its kind and the rows it had decided, those before a person first; None where nothing is left to undo.
         """
-        with self._write():
+        with self.writing():
             last = self._db.execute(
                 "SELECT event, kind FROM events WHERE output = ? AND reviewer = ? AND undone_by IS NULL AND kind <> 'undo' "
                 "ORDER BY event DESC LIMIT 1",
@@ -245,19 +268,23 @@ class Store:
             if last is None:
                 return None
             event, kind = last
-            undo = self._event(output, reviewer, "undo", event)
-            self._db.execute("UPDATE events SET undone_by = ? WHERE event = ?", (undo, event))
-            of_event = "(SELECT item FROM decisions WHERE event = ?)"
-            self._db.execute(f"DELETE FROM standing WHERE reviewer = ? AND item IN {of_event}", (reviewer, event))  # noqa: S608
-            self._db.execute(
-                "INSERT INTO standing SELECT d.item, e.reviewer, max(d.event) FROM decisions d JOIN events e USING (event) "  # noqa: S608
-                f"WHERE d.item IN {of_event} AND e.reviewer = ? AND e.undone_by IS NULL GROUP BY d.item",
-                (event, reviewer),
-            )
+            self.take_back(output, reviewer, event)
             rows = self._db.execute(
                 "SELECT i.row FROM decisions d JOIN items i USING (item) WHERE d.event = ? ORDER BY d.seen DESC, i.row LIMIT 1000", (event,)
             ).fetchall()
             return str(kind), tuple(int(row) for (row,) in rows)
+
+    def take_back(self, output: str, reviewer: str, event: int) -> None:
+        """Within `writing`: undo one event of the reviewer; what stood before it stands again."""
+        undo = self.add_event(output, reviewer, "undo", event)
+        self._db.execute("UPDATE events SET undone_by = ? WHERE event = ?", (undo, event))
+        of_event = "(SELECT item FROM decisions WHERE event = ?)"
+        self._db.execute(f"DELETE FROM standing WHERE reviewer = ? AND item IN {of_event}", (reviewer, event))  # noqa: S608
+        self._db.execute(
+            "INSERT INTO standing SELECT d.item, e.reviewer, max(d.event) FROM decisions d JOIN events e USING (event) "  # noqa: S608
+            f"WHERE d.item IN {of_event} AND e.reviewer = ? AND e.undone_by IS NULL GROUP BY d.item",
+            (event, reviewer),
+        )
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -313,12 +340,6 @@ class Store:
         with self._lock:
             return tuple(digest for (digest,) in self._db.execute("SELECT DISTINCT output FROM items ORDER BY output"))
 
-    def others(self, output: str) -> int:
-        """How many decisions stand for other outputs than this one: an older version of the file, say."""
-        query = "SELECT count(*) FROM standing s JOIN items i USING (item) WHERE i.output <> ?"
-        with self._lock:
-            return int(self._db.execute(query, (output,)).fetchone()[0])
-
     def readings(self, output: str) -> list[Standing]:
         """The last decision of each reviewer on each post they had before them, but for those that settled a disagreement: by row."""
         mine = "row_number() OVER (PARTITION BY d.item, e.reviewer ORDER BY e.event DESC)"
@@ -355,11 +376,19 @@ class Store:
             for row, post_id, text, language, channel, at, url, predicted, stance, cluster in rows
         ]
 
-    def keys(self, output: str) -> dict[int, bytes]:
-        """Of each post that a decision stands for, by row, what is the same in another version of the file: channel, id and text."""
-        query = "SELECT row, channel, post_id, text FROM items i WHERE output = ? AND item IN (SELECT item FROM standing)"
+    def versions(self, output: str) -> dict[int, tuple[bytes, int]]:
+        """Of each decided post, by row: what is the same in another version of the file (channel, id and text), and the event that last
+        changed it. A post on which nothing stands counts only where decisions were carried to it and taken back."""
+        carried = "EXISTS (SELECT 1 FROM matches m WHERE m.found = i.item)"
+        counts = "e.undone_by IS NULL AND d.verdict IN ('accept', 'reject', 'correct')"
+        query = (
+            "SELECT i.row, i.channel, i.post_id, i.text, "  # noqa: S608
+            f"max(CASE WHEN {carried} THEN max(e.event, coalesce(e.undone_by, 0)) WHEN {counts} THEN e.event ELSE 0 END) "
+            "FROM items i JOIN decisions d USING (item) JOIN events e USING (event) "
+            f"WHERE i.output = ? AND ({carried} OR i.item IN (SELECT item FROM standing)) GROUP BY i.item"
+        )
         with self._lock:
             return {
-                row: hashlib.blake2b(json.dumps([channel, post_id, text]).encode(), digest_size=16).digest()
-                for row, channel, post_id, text in self._db.execute(query, (output,))
+                row: (hashlib.blake2b(json.dumps([channel, post_id, text]).encode(), digest_size=16).digest(), last)
+                for row, channel, post_id, text, last in self._db.execute(query, (output,))
             }

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import duckdb
 
 from narratives.review.database import Database, quoted
+from narratives.review.store import Item
 
 MAX_POSTS_KEPT = 200
 """Of the posts shown last: a card is read once, though it is shown, decided on and shown again."""
@@ -65,6 +67,13 @@ class Texts:
             texts |= dict(db.execute(f"{query} ({missing})").fetchall())
         return texts
 
+    def of_rows(self, rows: Sequence[int]) -> dict[int, str]:
+        """Whole texts by row, read from the file."""
+        chosen = ", ".join(str(int(row)) for row in rows)
+        query = f"SELECT file_row_number, coalesce(text, '') FROM {self._database.file} WHERE file_row_number IN ({chosen})"  # noqa: S608
+        with self._database.connection() as db:
+            return dict(db.execute(query).fetchall()) if rows else {}
+
     def posts(self, rows: Sequence[int]) -> list[dict[str, object]]:
         """All columns of these posts, in the file's order; `row` is added, `published_at` is microseconds since 1970, UTC."""
         wanted = sorted({int(row) for row in rows})
@@ -113,3 +122,20 @@ class Texts:
                         db.execute(f"DROP TABLE {oldest}")
             self._searches.move_to_end(words)
             return self._searches[words]
+
+
+def item_of(post: Mapping[str, Any], cluster: int, labels: Sequence[str]) -> Item:
+    """A row of the file as the store keeps it; `cluster` is the row of the first of its copies."""
+    published = post["published_at"]
+    return Item(
+        row=int(post["row"]),
+        post_id=str(post["id"] if post["id"] is not None else f"row{post['row'] + 1}"),
+        text=str(post["text"] or ""),
+        language=post["language"],
+        channel=post["channel"],
+        published_at=None if published is None else datetime.fromtimestamp(published / 1e6, UTC).isoformat(),
+        url=post["url"],
+        predicted=tuple(i for i in labels if i in (post["labels"] or [])),
+        predicted_stance=post["stance"],
+        cluster=cluster,
+    )

@@ -81,7 +81,7 @@ def test_score_review_export_train(tmp_path: Path, corpus_file: Path, taxonomy_f
     narratives("score", corpus_file, "-o", scored, "--model", str(linear_bundle.path))
     truth = {row["id"]: row for row in rows(corpus_file)}
     with opened(scored, taxonomy=str(taxonomy_file)) as index:
-        from narratives.review.card import item as item_of
+        from narratives.review.texts import item_of
 
         posts = index.posts(range(index.n_posts))
         for post in posts:

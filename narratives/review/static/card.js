@@ -17,7 +17,7 @@ export function drawCard(send) {
   const card = state.card;
   fill($("notices"), [
     !state.session.thresholds_known && el("span", {}, t("no_thresholds")),
-    state.session.n_other_decisions > 0 && el("span", {}, t("other_decisions", { n: number(state.session.n_other_decisions) })),
+    state.session.n_left > 0 && el("span", {}, t("left_decisions", { n: number(state.session.n_left) })),
     !state.session.clusters_ready && !state.session.failure && el("span", {}, t("reposts_coming")),
     state.session.failure && el("span", {}, state.session.failure),
   ]);

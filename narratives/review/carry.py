@@ -1,0 +1,214 @@
+"""Takes decisions over when a file was scored again: another model, more posts, another order.
+
+A post is the same where channel, id and text are the same; one without an id, where channel and text are. Events are repeated one by one
+for the rows of the new version, so that undo goes back through them as before. What is carried stays where it was, too; a post that is
+gone, or was edited, has its decisions under the old version alone, and `narratives export` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from narratives.review.database import Database
+from narratives.review.rows import Scored
+from narratives.review.store import Store
+from narratives.review.texts import Texts, item_of
+
+Why = Literal["gone", "edited", "label"]
+_ROWS_AT_ONCE = 4000
+# Posts decided on in other versions that were not looked for in this one yet.
+_UNMATCHED = (
+    "FROM items i WHERE i.output <> :output AND i.item IN (SELECT item FROM decisions) "
+    "AND NOT EXISTS (SELECT 1 FROM matches m WHERE m.output = :output AND m.item = i.item)"
+)
+_FOUND = "SELECT m.found FROM decisions d JOIN matches m ON m.output = ? AND m.item = d.item WHERE d.event = ?"
+_NO_ID = "i.post_id = 'row' || (i.row + 1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What became of decisions on other versions of the file, in posts.
+
+    `n_posts` were taken over at this opening. Left under their old version are `n_gone` that are not in this one, `n_edited` whose text is
+    another, and `n_labels` decided with a label that this version does not have.
+    """
+
+    n_posts: int = 0
+    n_gone: int = 0
+    n_edited: int = 0
+    n_labels: int = 0
+
+    @property
+    def n_left(self) -> int:
+        return self.n_gone + self.n_edited + self.n_labels
+
+
+def carry_over(store: Store, scored: Scored, database: Database, texts: Texts) -> Carried:
+    """Take over what was decided on other versions of the file. Nothing is done twice; what was undone stays undone."""
+    if all(output == scored.digest for output in store.outputs()):
+        return Carried()
+    _match(store, scored, database, texts)
+    with store.writing() as db:
+        carried = _repeat(store, db, scored.digest)
+    return Carried(carried, **{f"n_{why if why != 'label' else 'labels'}": n for why, n in _left(store, scored.digest).items()})
+
+
+def _left(store: Store, output: str) -> dict[str, int]:
+    query = (
+        "SELECT why, count(*) FROM (SELECT DISTINCT m.why, i.channel, i.post_id, "  # noqa: S608
+        f"CASE WHEN {_NO_ID} THEN i.text END FROM matches m JOIN items i USING (item) "
+        "WHERE m.output = ? AND m.found IS NULL AND m.item IN (SELECT item FROM standing)) GROUP BY why"
+    )
+    with store.reading() as db:
+        return dict(db.execute(query, (output,)).fetchall())
+
+
+# ---- which row is which post ------------------------------------------------------------------------------------------
+
+
+def _match(store: Store, scored: Scored, database: Database, texts: Texts) -> None:
+    """Write down for each decided post of other versions which post of this one it is, or why there is none."""
+    candidates = _candidates(store, scored.digest, database)
+    if not candidates:
+        return
+    unknown = _with_unknown_labels(store, scored.label_ids)
+    same = _of_same_text(store, texts, {item: rows for item, rows in candidates.items() if item not in unknown})
+    order = sorted(candidates, key=lambda item: candidates[item].place)
+    taken: dict[str, set[int]] = defaultdict(set)
+    matches: dict[int, int | Why] = {}
+    for item in order:
+        if rows := same.get(item):
+            # Posts that are the same in everything are told apart by their order alone.
+            used = taken[candidates[item].place[0]]
+            matches[item] = next((row for row in rows if row not in used), rows[-1])
+            used.add(matches[item])  # type: ignore[arg-type]
+        else:
+            matches[item] = "label" if item in unknown else "edited" if candidates[item].rows else "gone"
+    _write_matches(store, scored, texts, matches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A decided post: `place` is its output and row there, `rows` those of this version with its channel and id."""
+
+    place: tuple[str, int]
+    rows: list[int]
+
+
+def _candidates(store: Store, output: str, database: Database) -> dict[int, _Candidate]:
+    with store.reading() as db:
+        query = f"SELECT i.item, i.output, i.row, i.channel, i.post_id, CASE WHEN {_NO_ID} THEN i.text END {_UNMATCHED}"
+        wanted = db.execute(query, {"output": output}).fetchall()
+    found = {item: _Candidate((of, row), []) for item, of, row, *_ in wanted}
+    named = [(item, channel, post_id) for item, _, _, channel, post_id, text in wanted if text is None]
+    nameless = [(item, channel, text) for item, _, _, channel, _, text in wanted if text is not None]
+    for column, posts, where in (("f.id", named, "true"), ("coalesce(f.text, '')", nameless, "f.id IS NULL")):
+        if not posts:
+            continue
+        items, channels, values = zip(*posts, strict=True)
+        table = pa.table(
+            {"item": pa.array(items, pa.int64()), "channel": pa.array(channels, pa.string()), "value": pa.array(values, pa.string())}
+        )
+        with database.connection() as duck:
+            duck.register("wanted", table)
+            pairs = duck.execute(
+                f"SELECT w.item, f.file_row_number FROM wanted w JOIN {database.file} f "  # noqa: S608
+                f"ON {column} = w.value AND f.channel IS NOT DISTINCT FROM w.channel WHERE {where} ORDER BY 2"
+            ).fetchall()
+            duck.unregister("wanted")
+        for item, row in pairs:
+            found[item].rows.append(row)
+    return found
+
+
+def _with_unknown_labels(store: Store, labels: Sequence[str]) -> set[int]:
+    """Posts with a decision that this version has no words for."""
+    with store.reading() as db:
+        said = [text for (text,) in db.execute("SELECT DISTINCT labels FROM decisions")]
+        foreign = [text for text in said if not set(json.loads(text)) <= set(labels)]
+        return {item for text in foreign for (item,) in db.execute("SELECT item FROM decisions WHERE labels = ?", (text,))}
+
+
+def _of_same_text(store: Store, texts: Texts, candidates: Mapping[int, _Candidate]) -> dict[int, list[int]]:
+    """Of the candidates, rows whose text is that of the decided post."""
+    same: dict[int, list[int]] = defaultdict(list)
+    pairs = sorted((row, item) for item, found in candidates.items() for row in found.rows)
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        part = pairs[start : start + _ROWS_AT_ONCE]
+        here = texts.of_rows([row for row, _ in part])
+        chosen = ", ".join(str(item) for _, item in part)
+        with store.reading() as db:
+            decided = dict(db.execute(f"SELECT item, text FROM items WHERE item IN ({chosen})").fetchall())  # noqa: S608
+        for row, item in part:
+            if here[row] == decided[item]:
+                same[item].append(row)
+    return same
+
+
+def _write_matches(store: Store, scored: Scored, texts: Texts, matches: Mapping[int, int | Why]) -> None:
+    # In parts: a match by itself changes nothing, so others may write between, and what a kill leaves is gone on with.
+    pairs = sorted(((found, item) for item, found in matches.items() if isinstance(found, int)))
+    lost = [(scored.digest, item, why) for item, why in matches.items() if isinstance(why, str)]
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        part = pairs[start : start + _ROWS_AT_ONCE]
+        posts = {int(str(post["row"])): post for post in texts.posts([row for row, _ in part])}
+        with store.writing() as db:
+            here = {row: store.keep(scored.digest, item_of(post, row, scored.label_ids)) for row, post in posts.items()}
+            db.executemany("INSERT OR IGNORE INTO matches VALUES (?, ?, ?, NULL)", [(scored.digest, item, here[row]) for row, item in part])
+    with store.writing() as db:
+        db.executemany("INSERT OR IGNORE INTO matches VALUES (?, ?, NULL, ?)", lost)
+
+
+# ---- what was decided -------------------------------------------------------------------------------------------------
+
+
+def _repeat(store: Store, db: sqlite3.Connection, output: str) -> int:
+    """Repeat the events of other versions for this one, oldest first; how many posts they decide."""
+    events = db.execute(
+        "SELECT coalesce(c.source, e.event), e.event, e.output, e.reviewer, e.kind, e.at, e.undone_by FROM events e "
+        "LEFT JOIN carried c ON c.event = e.event WHERE e.kind <> 'undo' ORDER BY e.event"
+    ).fetchall()
+    done = {source for (source,) in db.execute("SELECT source FROM carried WHERE output = ?", (output,))}
+    undone: dict[int, list[int]] = defaultdict(list)
+    for source, event, *_, undone_by in events:
+        if undone_by is not None:
+            undone[source].append(event)
+    posts: set[int] = set()
+    for source, event, of, reviewer, kind, at, _ in events:
+        if source != event or of == output or source in done or source in undone[source]:
+            continue
+        decisions = _decisions(db, output, source, reviewer)
+        for other in undone[source]:  # taken back under another version: for the posts of that version
+            for (item,) in db.execute(_FOUND, (output, other)):
+                decisions.pop(item, None)
+        repeated = store.add_event(output, reviewer, kind, at=at) if decisions else None
+        db.execute("INSERT INTO carried VALUES (?, ?, ?)", (output, source, repeated))
+        if repeated is not None:
+            store.add_decisions(repeated, reviewer, decisions.values())
+            posts |= decisions.keys()
+    return len(posts)
+
+
+def _decisions(db: sqlite3.Connection, output: str, source: int, reviewer: str) -> dict[int, tuple[object, ...]]:
+    """What an event decided, for posts of this version by item; not for those on which its reviewer decided later."""
+    rows: Iterable[tuple[int, str, str, str | None, str, int, int, str, str | None]] = db.execute(
+        "SELECT m.found, d.verdict, d.labels, d.stance, d.note, d.seen, d.settles, i.predicted, i.predicted_stance FROM decisions d "
+        "JOIN matches m ON m.output = ? AND m.item = d.item JOIN items i ON i.item = m.found "
+        "LEFT JOIN standing s ON s.item = m.found AND s.reviewer = ? LEFT JOIN carried c ON c.event = s.event "
+        "WHERE d.event = ? AND coalesce(c.source, s.event, 0) < ? ORDER BY d.seen",
+        (output, reviewer, source, source),
+    ).fetchall()
+    found: dict[int, tuple[object, ...]] = {}
+    for item, said, labels, stance, note, seen, settles, predicted, predicted_stance in rows:
+        verdict = said
+        if said in {"accept", "correct"} and json.loads(labels):  # the model now says something else
+            verdict = "accept" if (set(json.loads(labels)), stance) == (set(json.loads(predicted)), predicted_stance) else "correct"
+        found[item] = (item, verdict, labels, stance, note, seen, settles)
+    return found
