@@ -42,15 +42,11 @@ def review(
         out.print(f"open {link}", markup=False)
         out.print(f"decisions are kept in {kept}; stop with Ctrl+C", markup=False)
         if carried.n_posts:
-            out.print(f"{carried.n_posts:,} decided posts were taken over from another version of {scored.name}", markup=False)
-        left = [
-            (carried.n_gone, "not in it any more"),
-            (carried.n_edited, "with another text"),
-            (carried.n_labels, "with a label it lacks"),
-        ]
+            out.print(f"decided posts taken over from another version of {scored.name}: {carried.n_posts:,}", markup=False)
+        left = [(carried.n_gone, "not in it any more"), (carried.n_edited, "with another text"), (carried.n_labels, "with a label it lacks")]
         if carried.n_left:
             why = ", ".join(f"{n:,} {why}" for n, why in left if n)
-            out.print(f"{carried.n_left:,} decided posts are not shown ({why}); `narratives export` writes them too", markup=False)
+            out.print(f"decided posts not shown: {why}; `narratives export` writes them too", markup=False)
         if browser:
             import webbrowser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import narratives.review
 from narratives.records import Evidence
 from narratives.review.card import safe_link, segments
 from narratives.review.guard import is_loopback
-from tests.review.conftest import HOSTILE, LABELS, TOKEN, Served
+from narratives.review.server import opened
+from narratives.review.texts import item_of
+from tests.review.conftest import HOSTILE, LABELS, TOKEN, Served, choice, serving, small, write
 
 HERE = Path(narratives.review.__file__).parent
 
@@ -48,8 +51,8 @@ class Client:
         return json.loads(answer)  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def client(served: Served) -> Client:
+def entered(served: Served) -> Client:
+    """A client that came by the link."""
     client = Client(served)
     status, headers, _ = client.ask(f"/?token={TOKEN}")
     assert status == 303
@@ -57,6 +60,11 @@ def client(served: Served) -> Client:
     client.headers["cookie"] = headers["set-cookie"].split(";")[0]
     client.headers["x-csrf-token"] = client.json("/api/session")["csrf"]
     return client
+
+
+@pytest.fixture
+def client(served: Served) -> Client:
+    return entered(served)
 
 
 def test_without_the_link_there_is_nothing_to_see(served: Served) -> None:
@@ -212,6 +220,94 @@ def test_bulk_decides_what_its_preview_showed(client: Client) -> None:
     assert client.json("/api/post/7")["decision"]["labels"] == [LABELS[7]]
     assert client.json("/api/undo", {})["kind"] == "bulk accept"
     assert client.json("/api/queue")["total"] == 17
+
+
+def test_bulk_is_refused_when_another_tab_decided_since_the_preview(client: Client) -> None:
+    queue = client.json("/api/queue?status=any")["queue"]
+    seen = client.json("/api/bulk/preview", {"queue": queue, "verdict": "reject"})
+    assert len(seen["lines"]) == 5
+    assert all(line["snippet"] for line in seen["lines"])
+    decide(client, 4, "accept", [LABELS[4]], "endorses")
+    status, _, answer = client.ask("/api/bulk", {"queue": queue, "verdict": "reject", "n_posts": seen["n_posts"]})
+    assert (status, json.loads(answer)["error"]) == (409, "the list has changed since the preview; look at it again")
+    again = client.json("/api/bulk/preview", {"queue": queue, "verdict": "reject"})
+    assert (again["n_posts"], again["n_kept"]) == (seen["n_posts"] - 1, 1)
+    client.json("/api/bulk", {"queue": queue, "verdict": "reject", "n_posts": again["n_posts"]})
+    assert client.json("/api/post/4")["decision"]["verdict"] == "accept"
+    assert client.json("/api/undo", {})["n_undoable"] == 1
+    assert client.json("/api/post/7")["decision"] is None
+    assert client.json("/api/post/4")["decision"]["verdict"] == "accept"
+
+
+def test_a_tab_that_has_not_seen_what_another_decided_is_told_and_writes_nothing(client: Client) -> None:
+    first = decide(client, 1, "accept", [LABELS[1]], "endorses")
+    body = {"row": 1, "seen": 0, "verdict": "reject", "labels": [], "stance": None, "note": ""}
+    status, _, answer = client.ask("/api/decide", body)
+    assert (status, json.loads(answer)["error"]) == (409, "stale")
+    assert json.loads(answer)["decision"]["event"] == first["event"]
+    assert client.json("/api/post/1")["decision"]["verdict"] == "accept"
+    assert client.json("/api/decide", {**body, "seen": first["event"]})["card"]["decision"]["verdict"] == "reject"
+
+
+def test_of_tabs_that_decide_at_once_one_is_written(client: Client) -> None:
+    answers: list[int] = []
+
+    def tab(label: str) -> None:
+        body = {"row": 1, "seen": 0, "verdict": "correct", "labels": [label], "stance": "reports", "note": ""}
+        answers.append(client.ask("/api/decide", body)[0])
+
+    tabs = [threading.Thread(target=tab, args=(label,)) for label in LABELS[:6]]
+    for one in tabs:
+        one.start()
+    for one in tabs:
+        one.join()
+    assert sorted(answers) == [200, 409, 409, 409, 409, 409]
+    assert client.json("/api/session")["n_undoable"] == 1
+
+
+def test_figures_say_how_far_two_reviewers_agree(client: Client) -> None:
+    readings = {1: (True, True), 2: (True, False), 3: (False, False), 4: (True, True)}
+    for name, number in (("Айгерім", 0), ("Болат", 1)):
+        client.json("/api/session", {"reviewer": name})
+        client.name = name
+        for row, said in readings.items():
+            decide(client, row, "accept" if said[number] else "reject", [LABELS[row]] if said[number] else [], "endorses")
+    found = client.json("/api/figures")
+    assert (found["n_twice"], found["n_same"], found["n_disagreements"]) == (4, 3, 1)
+    assert found["reviewers"] == {"Айгерім": 4, "Болат": 4}
+    # Of eight values the label of post 2 has one: observed disagreement 2/8, expected 2*1*7/(8*7).
+    assert found["alpha"][LABELS[2]] == pytest.approx(1 - 0.25 / 0.25)
+    assert found["alpha"][LABELS[1]] == 1
+    assert found["alpha"][LABELS[9]] is None
+    assert found["alpha"]["stance"] is None, "all gave one stance"
+
+
+def test_the_list_comes_before_its_texts(output: Path) -> None:
+    with opened(output) as index:
+        rows = [3, 1, 25]
+        before = index.lines(rows, wait=False)
+        assert not index.snippets_ready
+        assert [(line["row"], line["snippet"]) for line in before] == [(3, None), (1, None), (25, None)]
+        waited = index.lines(rows)
+        assert [str(line["snippet"]).split(":")[0] for line in waited] == ["Запись 3", "Запись 1", "Запись 25"]
+        index.start()
+        assert index.texts_ready.wait(20)
+        assert index.lines(rows, wait=False) == waited
+
+
+def test_the_page_tells_how_many_decided_posts_are_not_in_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.parquet", small())
+    with opened(path) as index:
+        posts = index.posts([1, 2])
+        items = [(item_of(post, int(str(post["row"])), LABELS), choice()) for post in posts]
+        index.store.decide(index.scored.digest, "Айгерім", "bulk reject", items)
+    with serving(write(path, small()[2:])) as running:
+        client = entered(running)
+        assert client.json("/api/session")["n_left"] == 1
+        assert client.json("/api/post/0")["decision"]["verdict"] == "reject"
+        assert client.json("/api/queue?status=mine")["total"] == 1
+        assert client.json("/api/undo", {})["kind"] == "bulk reject"
+        assert client.json("/api/post/0")["decision"] is None
 
 
 def test_a_hostile_post_is_text(client: Client) -> None:

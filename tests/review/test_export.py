@@ -20,9 +20,10 @@ from narratives.errors import InputError
 from narratives.review.export import export
 from narratives.review.server import opened
 from narratives.review.store import Choice, Store
+from narratives.review.texts import item_of
 from narratives.training.corpus import read_corpus, split_corpus
 from tests.conftest import ROOT
-from tests.review.conftest import LABELS, choice, item
+from tests.review.conftest import LABELS, choice, item, prediction, small, write
 from tests.test_cli import narratives
 
 
@@ -81,8 +82,6 @@ def test_score_review_export_train(tmp_path: Path, corpus_file: Path, taxonomy_f
     narratives("score", corpus_file, "-o", scored, "--model", str(linear_bundle.path))
     truth = {row["id"]: row for row in rows(corpus_file)}
     with opened(scored, taxonomy=str(taxonomy_file)) as index:
-        from narratives.review.texts import item_of
-
         posts = index.posts(range(index.n_posts))
         for post in posts:
             known = truth[str(post["id"])]
@@ -124,6 +123,27 @@ def test_the_command_prints_a_link_that_works_and_stops_on_interrupt(output: Pat
     finally:
         running.send_signal(signal.SIGINT)
     assert running.wait(timeout=20) in {0, 130, -signal.SIGINT}
+
+
+def test_the_command_tells_what_became_of_decisions_on_another_version(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.parquet", small())
+    with opened(path) as index:
+        items = [item_of(post, int(str(post["row"])), LABELS) for post in index.posts([1, 2, 3])]
+        index.store.decide(index.scored.digest, "a", "bulk reject", [(one, choice()) for one in items])
+    write(path, [prediction(2, label=2, text="Исправлено."), *small()[3:]])
+    command = [sys.executable, "-u", "-c", "from narratives.cli import main; main()", "review", str(path)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(5)]
+    finally:
+        running.kill()
+        running.wait(timeout=20)
+    told = " ".join(" ".join(lines[2:]).split())
+    assert told == (
+        "decided posts taken over from another version of out.parquet: 1 "
+        "decided posts not shown: 1 not in it any more, 1 with another text; `narratives export` writes them too"
+    )
 
 
 @pytest.mark.parametrize(
