@@ -43,9 +43,9 @@ def review(
         out.print(f"decisions are kept in {kept}; stop with Ctrl+C", markup=False)
         if carried.n_posts:
             out.print(f"decided posts taken over from another version of {scored.name}: {carried.n_posts:,}", markup=False)
-        left = [(carried.n_gone, "not in it any more"), (carried.n_edited, "with another text"), (carried.n_labels, "with a label it lacks")]
         if carried.n_left:
-            why = ", ".join(f"{n:,} {why}" for n, why in left if n)
+            left = {"not in it any more": carried.n_gone, "with another text": carried.n_edited, "with a label it lacks": carried.n_labels}
+            why = ", ".join(f"{n:,} {why}" for why, n in left.items() if n)
             out.print(f"decided posts not shown: {why}; `narratives export` writes them too", markup=False)
         if browser:
             import webbrowser

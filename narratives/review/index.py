@@ -116,14 +116,15 @@ class Index:
         try:
             with self._connection() as db:
                 self._texts.attach(db)
-                self._texts.make(db, "flagged")
+                self._texts.make_snippets(db, "flagged")
                 if self._closing.is_set():
                     return
                 self._cluster(db)
                 self.clusters_ready.set()
                 if self._closing.is_set():
                     return
-                self._texts.make(db, "all")
+                self._texts.make_snippets(db, "all")
+                self._texts.make_words(db, self._closing)
             self.texts_ready.set()
         except Exception as error:
             if not self._closing.is_set():

@@ -1,7 +1,7 @@
 """What is read of the posts themselves: whole posts from the file, first lines for the list, and search.
 
-Texts stay on disk. For the list and for search a copy is made in the background (`make`): first of the flagged posts, then of all.
-Until then search reads the file itself.
+Texts stay on disk. In the background their first lines are put into a temporary table, first of the flagged posts, then of all, and what
+`words.py` searches in is made. Until then search reads the file itself.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import duckdb
+import numpy as np
 
 from narratives.review.database import Database, quoted
 from narratives.review.store import Item
+from narratives.review.words import POSTS_AT_ONCE, Words
 
 MAX_POSTS_KEPT = 200
 """Of the posts shown last: a card is read once, though it is shown, decided on and shown again."""
@@ -25,7 +27,7 @@ SNIPPET_CHARACTERS = 220
 
 
 class Texts:
-    """The texts of an opened output. May be asked from several threads; `make` is called from one."""
+    """The texts of an opened output. May be asked from several threads; what makes copies is called from one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,6 +35,7 @@ class Texts:
         self._posts: dict[int, dict[str, object]] = {}
         self._searches: OrderedDict[tuple[str, ...], str] = OrderedDict()
         self._n_searches = 0
+        self._words: Words | None = None
         self._made: Literal["nothing", "flagged", "all"] = "nothing"
 
     @property
@@ -44,14 +47,26 @@ class Texts:
         """Open the temporary file that holds the copies."""
         db.execute(f"ATTACH {quoted(str(self._database.folder / 'texts.duckdb'))} AS disk")
 
-    def make(self, db: duckdb.DuckDBPyConnection, which: Literal["flagged", "all"]) -> None:
-        """Copy the texts of flagged posts, or of all, for search and for the list."""
+    def make_snippets(self, db: duckdb.DuckDBPyConnection, which: Literal["flagged", "all"]) -> None:
+        """Copy the first lines of flagged posts, or of all, for the list."""
         where = "len(labels) > 0" if which == "flagged" else "1 = 1"
         db.execute(
             f"CREATE TABLE disk.texts_{which} AS SELECT file_row_number::INTEGER AS row, "  # noqa: S608
-            f"left(text, {SNIPPET_CHARACTERS}) AS snippet, lower(text) AS folded FROM {self._database.file} WHERE {where}"
+            f"left(text, {SNIPPET_CHARACTERS}) AS snippet FROM {self._database.file} WHERE {where}"
         )
         self._made = which
+
+    def make_words(self, db: duckdb.DuckDBPyConnection, closing: threading.Event) -> None:
+        """Make what search looks into; given up where `closing` is set."""
+        db.execute("SET arrow_large_buffer_size = true")  # a few thousand long texts may have more than 2 GB
+        words = Words()
+        posts = db.sql(f"SELECT file_row_number::INTEGER AS row, text FROM {self._database.file}")  # noqa: S608
+        for batch in posts.to_arrow_reader(POSTS_AT_ONCE):
+            if closing.is_set():
+                return
+            words.add(batch.column("row").to_numpy(), batch.column("text"))
+        words.seal()
+        self._words = words
 
     def snippets(self, db: duckdb.DuckDBPyConnection, rows: Sequence[int], *, from_file: bool) -> dict[int, str]:
         """The beginnings of these texts by row. Without `from_file`, none as long as no copy was made: reading them from the file
@@ -106,16 +121,17 @@ class Texts:
         words = tuple(sorted(set(search.lower().split())))
         with self._lock:
             if words not in self._searches:
-                if self._made == "all":
-                    tests, values = " AND ".join(["contains(folded, ?)"] * len(words)), list(words)
-                    source = f"SELECT row FROM disk.texts_all WHERE {tests}"  # noqa: S608
-                else:
-                    tests, values = " AND ".join(["regexp_matches(text, ?)"] * len(words)), ["(?i)" + re.escape(word) for word in words]
-                    source = f"SELECT file_row_number::INTEGER AS row FROM {self._database.file} WHERE {tests}"  # noqa: S608
                 self._n_searches += 1
                 name = f"hits_{self._n_searches}"
                 with self._database.connection() as db:
-                    db.execute(f"CREATE TABLE {name} AS {source}", values)
+                    if self._words is not None:
+                        db.register("found", {"row": self._words.find(words).astype(np.int32)})
+                        db.execute(f"CREATE TABLE {name} AS SELECT row FROM found")  # noqa: S608
+                        db.unregister("found")
+                    else:
+                        tests, values = " AND ".join(["regexp_matches(text, ?)"] * len(words)), ["(?i)" + re.escape(word) for word in words]
+                        rows = f"SELECT file_row_number::INTEGER AS row FROM {self._database.file} WHERE {tests}"  # noqa: S608
+                        db.execute(f"CREATE TABLE {name} AS {rows}", values)
                     self._searches[words] = name
                     if len(self._searches) > MAX_SEARCHES_KEPT:
                         _, oldest = self._searches.popitem(last=False)
