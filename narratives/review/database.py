@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-MEMORY_LIMIT = "512MB"
+MEMORY_LIMIT = "320MB"
 """Beyond it, DuckDB keeps its pages in the temporary folder."""
 
 

@@ -11,14 +11,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import numpy as np
 
 from narratives.review.database import Database, quoted
 from narratives.review.store import Item
-from narratives.review.words import POSTS_AT_ONCE, Words
+
+if TYPE_CHECKING:
+    from narratives.review.words import Words
 
 MAX_POSTS_KEPT = 200
 """Of the posts shown last: a card is read once, though it is shown, decided on and shown again."""
@@ -58,6 +60,8 @@ class Texts:
 
     def make_words(self, db: duckdb.DuckDBPyConnection, closing: threading.Event) -> None:
         """Make what search looks into; given up where `closing` is set."""
+        from narratives.review.words import POSTS_AT_ONCE, Words  # the page opens without it
+
         db.execute("SET arrow_large_buffer_size = true")  # a few thousand long texts may have more than 2 GB
         words = Words()
         posts = db.sql(f"SELECT file_row_number::INTEGER AS row, text FROM {self._database.file}")  # noqa: S608

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 POSTS_AT_ONCE = 4096
-POSTS_OF_PART = 32 * POSTS_AT_ONCE
-"""Posts that share one list of different words: the more, the fewer words are looked through."""
+POSTS_OF_PART = 16 * POSTS_AT_ONCE
+"""Posts that share one list of different words: the more, the fewer words are looked through, and the more memory it takes to make."""
 
 Rows = npt.NDArray[np.int32]
 
@@ -75,6 +75,7 @@ class Words:
             )
         )
         self._rows, self._coded, self._sizes = [], [], []
+        pa.default_memory_pool().release_unused()
 
     def find(self, words: Sequence[str]) -> Rows:
         """Rows of posts that have every one of these, which are lower-case and without space, in the order they were added."""
