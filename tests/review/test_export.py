@@ -135,7 +135,7 @@ def test_the_command_tells_what_became_of_decisions_on_another_version(tmp_path:
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert running.stdout is not None
-        lines = [running.stdout.readline() for _ in range(5)]
+        lines = [running.stdout.readline() for _ in range(4)]
     finally:
         running.kill()
         running.wait(timeout=20)
