@@ -1,7 +1,7 @@
-"""Tables of leaves: readers, writers and backends by name and suffix. A leaf is imported when it is asked for.
+"""Tables of leaves: readers, loaders, writers and backends by name and suffix. A leaf is imported when it is asked for.
 
 To add a format: one file and one line here. A contract test runs the same facts over every entry and fails for a file
-of `readers/`, `writers/` or `backends/` that lacks its line.
+of `readers/`, `training/loaders/`, `writers/` or `backends/` that lacks its line.
 """
 
 from __future__ import annotations
@@ -38,6 +38,26 @@ READERS = _table(
         "parquet": Leaf("narratives.readers.parquet:read", "Parquet", (".parquet", ".pq")),
     }
 )
+
+LOADERS = _table(
+    {
+        "jsonl": Leaf(
+            "narratives.training.loaders.json_rows:rows", "JSON lines or a JSON array of flat records", (".jsonl", ".ndjson", ".json")
+        ),
+        "csv": Leaf("narratives.training.loaders.delimited_rows:rows", "CSV or TSV", (".csv", ".tsv", ".tab")),
+        "parquet": Leaf("narratives.training.loaders.parquet_rows:rows", "Parquet", (".parquet", ".pq")),
+        "datasets": Leaf(
+            "narratives.training.loaders.hub_datasets:rows", "a folder written by datasets' save_to_disk, or an id of a dataset hub"
+        ),
+        "doccano": Leaf(
+            "narratives.training.loaders.doccano:rows",
+            "doccano's JSONL export: categories, or spans, whose labels then count for the whole text",
+        ),
+        "label-studio": Leaf("narratives.training.loaders.label_studio:rows", "Label Studio's JSON or JSON-MIN export"),
+        "argilla": Leaf("narratives.training.loaders.argilla:rows", "Argilla's records as JSON (to_json, to_dict or to_list)"),
+    }
+)
+"""Where annotated posts come from: a reader gives posts, a loader posts with labels somebody gave them."""
 
 WRITERS = _table(
     {

@@ -1,4 +1,5 @@
-"""Annotated posts from wherever they were annotated. One file a format, each with `rows(path) -> Iterator[Row]`, and one line in `LOADERS`.
+"""Annotated posts from wherever they were annotated. One file a format, each with `rows(path, columns) -> Iterator[Row]`, and one line in
+`plugins.LOADERS`.
 
 A loader only cuts a file into rows: text, labels as they were written, stance, group, part of a split. What a written label means in a
 taxonomy is decided here, for all of them alike: its id, or one of its names, in any case.
@@ -15,21 +16,9 @@ from typing import cast
 
 from narratives import plugins
 from narratives.errors import InputError, RecordError
-from narratives.plugins import Leaf
 from narratives.readers.fields import clean_surrogates
 from narratives.records import STANCES, Post, Stance
 from narratives.taxonomy import Taxonomy
-
-_HERE = "narratives.training.loaders"
-LOADERS: Mapping[str, Leaf] = {
-    "jsonl": Leaf(f"{_HERE}.json_rows:rows", "JSON lines or a JSON array of flat records", (".jsonl", ".ndjson", ".json")),
-    "csv": Leaf(f"{_HERE}.delimited_rows:rows", "CSV or TSV", (".csv", ".tsv", ".tab")),
-    "parquet": Leaf(f"{_HERE}.parquet_rows:rows", "Parquet", (".parquet", ".pq")),
-    "datasets": Leaf(f"{_HERE}.hub_datasets:rows", "a folder written by datasets' save_to_disk, or an id of a dataset hub"),
-    "doccano": Leaf(f"{_HERE}.doccano:rows", "doccano's JSONL export: categories, or spans, whose labels then count for the whole text"),
-    "label-studio": Leaf(f"{_HERE}.label_studio:rows", "Label Studio's JSON or JSON-MIN export"),
-    "argilla": Leaf(f"{_HERE}.argilla:rows", "Argilla's records as JSON (to_json, to_dict or to_list)"),
-}
 
 PARTS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 MAX_LABEL_CHARACTERS = 200
@@ -75,7 +64,7 @@ def read_annotated(path: str | Path, taxonomy: Taxonomy, *, format: str = "auto"
 
     Args:
         path: a file, a folder of `*.jsonl`, a `save_to_disk` folder, or a hub's id of a dataset.
-        format: a name of `LOADERS`, or "auto" to look into the file.
+        format: a name of `plugins.LOADERS`, or "auto" to look into the file.
         columns: unusual names of columns.
 
     Raises:
@@ -86,8 +75,8 @@ def read_annotated(path: str | Path, taxonomy: Taxonomy, *, format: str = "auto"
     files = [path]
     if format == "auto":
         format, files = _detect(path)
-    format = plugins.known_name("format of annotated posts", LOADERS, format)
-    rows = cast(Rows, plugins.load("format", LOADERS, format))
+    format = plugins.known_name("format of annotated posts", plugins.LOADERS, format)
+    rows = cast(Rows, plugins.load("format", plugins.LOADERS, format))
     known = written_names(taxonomy)
     found = Annotated(format=format)
     for file in files:

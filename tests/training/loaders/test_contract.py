@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from narratives import taxonomy
+from narratives import plugins, taxonomy
 from narratives.errors import InputError, RecordError, UnknownName
 from narratives.taxonomy import Taxonomy
-from narratives.training.loaders import LOADERS, Columns, read_annotated
+from narratives.training.loaders import Columns, read_annotated
 from narratives.training.loaders.record import labels_of
 from tests.conftest import ROOT
 
@@ -130,25 +130,24 @@ def argilla_1(folder: Path) -> Path:
     return write_json(folder / "argilla.jsonl", rows)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("make", "format"),
-    [
-        (jsonl, "jsonl"),
-        (jsonl_array_with_names, "jsonl"),
-        (csv_with_one_column, "csv"),
-        (csv_with_a_column_a_label, "csv"),
-        (csv_of_windows, "csv"),
-        (parquet, "parquet"),
-        (saved_dataset, "datasets"),
-        (doccano, "doccano"),
-        (doccano_spans, "doccano"),
-        (label_studio, "label-studio"),
-        (label_studio_min, "label-studio"),
-        (argilla_2, "argilla"),
-        (argilla_1, "argilla"),
-    ],
-    ids=lambda value: getattr(value, "__name__", value),
-)
+MAKERS: list[tuple[Callable[[Path], Path], str]] = [
+    (jsonl, "jsonl"),
+    (jsonl_array_with_names, "jsonl"),
+    (csv_with_one_column, "csv"),
+    (csv_with_a_column_a_label, "csv"),
+    (csv_of_windows, "csv"),
+    (parquet, "parquet"),
+    (saved_dataset, "datasets"),
+    (doccano, "doccano"),
+    (doccano_spans, "doccano"),
+    (label_studio, "label-studio"),
+    (label_studio_min, "label-studio"),
+    (argilla_2, "argilla"),
+    (argilla_1, "argilla"),
+]
+
+
+@pytest.mark.parametrize(("make", "format"), MAKERS, ids=lambda value: getattr(value, "__name__", value))
 def test_each_format_is_recognised_and_gives_the_same_posts(
     tmp_path: Path, weather: Taxonomy, make: Callable[[Path], Path], format: str
 ) -> None:
@@ -254,4 +253,5 @@ def test_the_many_ways_of_writing_labels(written: object, read: object) -> None:
 
 def test_every_loader_has_its_line_and_every_line_its_loader() -> None:
     files = {p.stem for p in (ROOT / "narratives" / "training" / "loaders").glob("*.py")} - {"__init__", "record"}
-    assert {leaf.target.split(":")[0].rsplit(".", 1)[1] for leaf in LOADERS.values()} == files
+    assert {leaf.target.split(":")[0].rsplit(".", 1)[1] for leaf in plugins.LOADERS.values()} == files
+    assert {format for _, format in MAKERS} == set(plugins.LOADERS)
