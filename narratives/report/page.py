@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from narratives.addresses import safe_link
 from narratives.errors import MissingDependency
 from narratives.report.amplification import Views
 from narratives.report.build import N_CLUSTERS, Report
@@ -110,11 +111,6 @@ def shown_name(channel: str | None) -> str:
     if channel is None or channel in NOT_NAMED or channel == "(not named)":
         return "not named"
     return channel if len(channel) <= 60 else channel[:59] + "…"
-
-
-def safe_link(url: str | None) -> str | None:
-    """A link that may be followed: to http or https only, so that no post's data can become a script."""
-    return url if url is not None and url.startswith(("https://", "http://")) else None
 
 
 def pieces(row: Row, label: str | None = None) -> list[Piece]:

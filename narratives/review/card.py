@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
+from narratives.addresses import safe_link
 from narratives.records import STANCES, probability_column
 from narratives.review.figures import disagree, settled
 from narratives.review.index import Index
@@ -40,17 +39,6 @@ def segments(text: str, evidence: Sequence[Mapping[str, Any]], labels: Sequence[
         {"text": text[a:b], "labels": sorted({label for start, end, label in spans if start <= a and b <= end})}
         for a, b in zip(cuts, cuts[1:], strict=False)
     ]
-
-
-def safe_link(url: object) -> str | None:
-    """The address if it is one of the web; anything else (javascript:, data:, a file) is no link."""
-    if not isinstance(url, str) or re.search(r"[\s\x00-\x1f]", url.strip()):
-        return None
-    try:
-        parts = urlsplit(url.strip())
-    except ValueError:
-        return None
-    return url.strip() if parts.scheme in {"http", "https"} and parts.netloc else None
 
 
 def card(index: Index, row: int, reviewer: str) -> dict[str, object] | None:

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from narratives.addresses import is_loopback
+
 MAX_BODY_BYTES = 64 * 1024
 MAX_SESSIONS = 200
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 HEADERS = {
     "content-security-policy": (
@@ -66,12 +67,6 @@ class Sessions:
 
     def of(self, request: Request) -> Session | None:
         return self._open.get(request.cookies.get(self.cookie, ""))
-
-
-def is_loopback(authority: str) -> bool:
-    """Whether "host:port" names this machine."""
-    host = authority.rsplit(":", 1)[0] if not authority.endswith("]") else authority
-    return host.lower() in _LOOPBACK
 
 
 class Guard:

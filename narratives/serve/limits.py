@@ -12,6 +12,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from narratives.addresses import is_loopback
+
 _MAX_CLIENTS = 10_000
 
 
@@ -43,8 +45,7 @@ class Limits:
         max_body_bytes: of a request; beyond, 413.
         rate: None: no limit; beyond, 429 with Retry-After.
         token: clients send `Authorization: Bearer <token>`; None: no token. Else 401.
-        hosts: accepted `Host` headers, without port; None: any. Else 400: a page in a browser must not reach a loopback service by
-            a name of its own (DNS rebinding).
+        loopback_only: a `Host` header that does not name this machine gets 400 (`addresses.is_loopback` says why).
         on_refusal: told the reason.
     """
 
@@ -55,14 +56,14 @@ class Limits:
         max_body_bytes: int,
         rate: RateLimit | None,
         token: str | None,
-        hosts: frozenset[str] | None,
+        loopback_only: bool,
         on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.rate = rate
         self.token = token
-        self.hosts = hosts
+        self.loopback_only = loopback_only
         self.on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +106,7 @@ class Limits:
                 return bytes(body)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
-        if self.hosts is not None and _host(headers.get("host", "")) not in self.hosts:
+        if self.loopback_only and not is_loopback(headers.get("host", "")):
             self.on_refusal("host")
             return _problem(400, "this service does not answer to that Host")
         length = headers.get("content-length", "0")
@@ -129,11 +130,6 @@ class Limits:
     def _too_large(self) -> JSONResponse:
         self.on_refusal("body")
         return _problem(413, f"the body is larger than {self.max_body_bytes} bytes; send fewer posts at once", {"connection": "close"})
-
-
-def _host(value: str) -> str:
-    """Without port; an IPv6 address keeps its brackets."""
-    return value[: value.index("]") + 1] if value.startswith("[") and "]" in value else value.rsplit(":", 1)[0].lower()
 
 
 def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:

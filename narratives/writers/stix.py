@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from narratives import taxonomy
+from narratives.addresses import safe_link
 from narratives.records import probability_column
 from narratives.writers.disarm import TECHNIQUES, page_of
 from narratives.writers.json_array import JsonArray
@@ -30,7 +31,6 @@ from narratives.writers.json_array import JsonArray
 _SPACE = uuid.UUID("6d4fb3b4-0a5d-4c25-9a43-3f5b7f0a8f10")
 _SCO_SPACE = uuid.UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 """The standard's own namespace for ids of observables (STIX 2.1, section 2.9)."""
-_SAFE_LINKS = ("https://", "http://")
 
 Object = dict[str, Any]
 
@@ -65,8 +65,8 @@ class StixWriter:
 
     def _post(self, row: dict[str, Any]) -> None:
         observables = [_artifact(row["text"])]
-        if row["url"] and row["url"].startswith(_SAFE_LINKS):
-            observables.append(_sco("url", {"value": row["url"]}))
+        if (link := safe_link(row["url"])) is not None:
+            observables.append(_sco("url", {"value": link}))
         for observable in observables:
             self._add(observable)
         refs = [observable["id"] for observable in observables]
@@ -146,8 +146,8 @@ def _source(row: dict[str, Any]) -> dict[str, str]:
     found = {"source_name": row["channel"] or "post"}
     if row["id"] is not None:
         found["external_id"] = row["id"]
-    if row["url"] and row["url"].startswith(_SAFE_LINKS):
-        found["url"] = row["url"]
+    if (link := safe_link(row["url"])) is not None:
+        found["url"] = link
     if len(found) == 1:
         found["description"] = "no id and no link known"
     return found

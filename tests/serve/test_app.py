@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 import time
 from collections.abc import Iterator
 
@@ -17,8 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from narratives import Post, Scorer
 from narratives.bundle import ModelBundle
+from narratives.cli.serve import serve
 from narratives.errors import ConfigError
-from narratives.serve.app import ServeConfig, make_app, uvicorn_server
+from narratives.serve.app import make_app, uvicorn_server
+from narratives.serve.config import ServeConfig
 from narratives.serve.limits import Limits, RateLimit
 
 RAIN = "Точно говорю: дорога, льёт дождь вчера вечером."
@@ -111,7 +115,7 @@ def test_a_body_that_drips_costs_no_more_than_its_size() -> None:
 
     async def app(scope: object, receive: object, send: object) -> None: ...
 
-    limits = Limits(app, max_body_bytes=2**20, rate=None, token=None, hosts=None)
+    limits = Limits(app, max_body_bytes=2**20, rate=None, token=None, loopback_only=False)
     started = time.process_time()
     assert asyncio.run(limits._body(receive)) == b"x" * n
     assert time.process_time() - started < 10  # a sum over all parts for each part: minutes
@@ -180,7 +184,7 @@ def test_a_token_is_asked_for(scorer: Scorer) -> None:
 def test_a_name_that_is_not_loopbacks_is_refused(client: TestClient) -> None:
     answer = client.get("/v1/labels", headers={"host": "attacker.example:8765"})
     assert (answer.status_code, answer.json()["detail"]) == (400, "this service does not answer to that Host")
-    for host in ("localhost:8765", "127.0.0.1", "[::1]:8765"):
+    for host in ("localhost:8765", "127.0.0.1", "[::1]:8765", "127.0.0.2:8765"):
         assert client.get("/v1/labels", headers={"host": host}).status_code == 200
 
 
@@ -262,6 +266,13 @@ def test_unknown_paths_do_not_fill_the_metrics(client: TestClient) -> None:
 def test_settings_that_would_harm_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ServeConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_the_commands_options_are_the_settings_with_their_defaults() -> None:
+    options = {name: option.default for name, option in inspect.signature(serve).parameters.items()}
+    given_twice = {name: default for name, default in dataclasses.asdict(ServeConfig()).items() if name in options}
+    assert given_twice == {name: options[name] for name in given_twice}
+    assert set(given_twice) == {"host", "port", "token", "max_body_bytes", "max_posts", "requests_per_second"}
 
 
 # ---- any request at all -------------------------------------------------------------------------------------------------
