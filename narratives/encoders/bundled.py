@@ -18,6 +18,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,10 @@ SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 PREFIX = "query: "
 """multilingual-e5 was trained with this prefix before every symmetric text."""
 
+SPECIAL_TOKENS: Mapping[str, str] = MappingProxyType(
+    {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+)
+"""As transformers' tokenizers name them. XLM-R's `<mask>` is no part: the runtime vocabulary is trimmed of it."""
 PAD_ID, BOS_ID, EOS_ID, UNK_ID, MASK_ID = 1, 0, 2, 3, 250001
 _N_NAMED_TENSORS = 197
 _Q4_BLOCK = 32
@@ -300,12 +305,7 @@ def load_model() -> tuple[BertModel, PreTrainedTokenizerFast]:
     model.embeddings.token_type_ids = torch.zeros((1, shape.max_positions), dtype=torch.long)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=build_tokenizer(),
-        bos_token="<s>",
-        eos_token="</s>",
-        sep_token="</s>",
-        cls_token="<s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
+        **SPECIAL_TOKENS,
         mask_token="<mask>",
         model_max_length=shape.max_positions,
     )

@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from narratives import bundle as bundles
+from narratives.encoders.bundled import SPECIAL_TOKENS
 from narratives.errors import BundleError, MissingDependency
 from narratives.records import STANCES
 
@@ -85,12 +86,7 @@ def export_torch(name_or_path: str | Path | None, folder: str | Path, *, say: Ca
     reading = bundle.reading
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(runtime.tokenizer()),
-        bos_token="<s>",
-        eos_token="</s>",
-        sep_token="</s>",
-        cls_token="<s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
+        **SPECIAL_TOKENS,
         model_max_length=reading.max_length,
     )
     if tokenizer.pad_token_id != reading.pad_id:  # another base model's names of its special tokens
