@@ -18,6 +18,7 @@ from narratives.readers import read_posts
 from narratives.records import STANCES, Post, RejectedRecord
 from narratives.taxonomy import Taxonomy
 from narratives.text.normalize import normalize
+from narratives.training import near
 
 TEST_PER_MILLE = 200
 """Groups whose hash falls below this share are test, for ever: adding posts moves no group."""
@@ -161,8 +162,6 @@ def stance_targets(posts: Sequence[Post]) -> IntArray:
 
 _CORPUS_FIELDS = frozenset({"id", "text", "lang", "labels", "stance", "group", "register", "author_note"})
 _LANGUAGES = frozenset({"ru", "kk", "mixed", "kk-latn"})
-NEAR_DUPLICATE = 0.5
-"""Two posts whose word triples overlap by this much (Jaccard) are near-duplicates."""
 
 
 @dataclass(slots=True)
@@ -255,21 +254,10 @@ def _count(report: CorpusReport, row: dict[str, object]) -> None:
     report.label_languages.update((label, str(row["lang"])) for label in labels)
 
 
-def _near_duplicates(texts: Sequence[tuple[str, str, str]]) -> list[str]:
+def _near_duplicates(texts: Sequence[tuple[str, str, str]]) -> Iterable[str]:
     """Posts of different groups that share half of their word triples: copies that would leak from train to test."""
-    shingles = []
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row, (_, _, text) in enumerate(texts):
-        words = re.findall(r"\w+", text)
-        triples = {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
-        shingles.append(triples)
-        for triple in triples:
-            holders[triple].append(row)
-    found = []
-    for row, triples in enumerate(shingles):
-        shared: Counter[int] = Counter(other for triple in triples for other in holders[triple] if other < row)
-        for other, n_shared in shared.items():
-            n_all = len(triples) + len(shingles[other]) - n_shared
-            if n_shared / n_all >= NEAR_DUPLICATE and texts[row][1] != texts[other][1]:
-                found.append(f"{texts[row][0]}: near-duplicate of {texts[other][0]} in another group ({n_shared / n_all:.0%} shared)")
-    return found
+    # A corpus has no footers: however common its words, no copy may pass.
+    for row, other, share in near.pairs((text for _, _, text in texts), max_holders=None):
+        (where, group, _), (other_where, other_group, _) = texts[row], texts[other]
+        if group != other_group:
+            yield f"{where}: near-duplicate of {other_where} in another group ({share:.0%} shared)"

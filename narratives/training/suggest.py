@@ -25,7 +25,7 @@ from narratives.taxonomy import Taxonomy
 from narratives.training.corpus import label_targets
 from narratives.training.features import base_bundle, pool_with, read_texts
 from narratives.training.heads import Scale, describe, prior_weights
-from narratives.training.near import SHARED, overlap, triples
+from narratives.training.near import Seen, triples
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -199,16 +199,9 @@ def _in_turn(queues: dict[str, list[Suggestion]], n: int, posts: Sequence[Post],
     """Take from the queues by their shares; skip posts taken already and near-duplicates."""
     places = dict.fromkeys(queues, 0)
     share = {name: SHARES[name] for name in queues}
-    sets: list[frozenset[str]] = []
-    holders: dict[str, list[int]] = {}
-
-    def hold(mine: frozenset[str]) -> None:
-        for triple in mine:
-            holders.setdefault(triple, []).append(len(sets))
-        sets.append(mine)
-
+    seen = Seen()
     for post in annotated:
-        hold(triples(post.text))
+        seen.add(triples(post.text))
     taken: set[int] = set()
     found: list[Suggestion] = []
     counts = dict.fromkeys(queues, 0)
@@ -219,10 +212,10 @@ def _in_turn(queues: dict[str, list[Suggestion]], n: int, posts: Sequence[Post],
         if one.row in taken:
             continue
         mine = triples(posts[one.row].text)
-        if any(overlap(mine, sets[i]) >= SHARED for i in {i for triple in mine for i in holders.get(triple, ())}):
+        if any(seen.near(mine)):
             continue
         taken.add(one.row)
-        hold(mine)
+        seen.add(mine)
         counts[name] += 1
         found.append(one)
     return found
