@@ -6,15 +6,13 @@ import os
 import tempfile
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from narratives import plugins, records
-from narratives.errors import ConfigError, InputError
+from narratives import plugins
+from narratives.errors import ConfigError
 from narratives.records import column_names
+from narratives.scored import open_scored, parquet_batches
 from narratives.writers import Writer
-from narratives.writers.table import schema
 
 BATCH_ROWS = 4096
 
@@ -45,45 +43,21 @@ def convert(
     if name is None:
         raise ConfigError(f"output {output.name!r}: its ending {output.suffix!r} tells no format; give one with --to: {', '.join(tables)}")
     make: type[Writer] = plugins.load("format", tables, name)
-    if not source.is_file():
-        raise InputError(source, "no such file")
-    try:
-        file = pq.ParquetFile(source)
-    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise InputError(
-            source, f"is no readable Parquet file ({error}); expected one that `narratives score -o out.parquet` wrote"
-        ) from error
-    with file:
-        labels = labels_of(file.schema_arrow, source)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
-            writer = make(Path(scratch) / output.name, labels)
-            n_rows = 0
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(column_names(labels))):
-                kept = batch.filter(pc.greater(pc.list_value_length(batch.column("labels")), 0)) if flagged_only else batch
-                writer.write(kept)
-                n_rows += kept.num_rows
-            writer.close()
-            made = sorted(Path(scratch).iterdir(), key=lambda path: path.name != output.name)
-            targets = [output.with_name(path.name) for path in made]
-            for target in targets:
-                if target.exists() and (not overwrite or target.samefile(source)):
-                    raise ConfigError(f"output {target}: exists; choose another name or pass --overwrite")
-            for path, target in zip(made, targets, strict=True):
-                os.replace(path, target)
+    labels = open_scored(source, format="parquet").require_all()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
+        writer = make(Path(scratch) / output.name, labels)
+        n_rows = 0
+        for batch in parquet_batches(source, n_rows=BATCH_ROWS, columns=column_names(labels)):
+            kept = batch.filter(pc.greater(pc.list_value_length(batch.column("labels")), 0)) if flagged_only else batch
+            writer.write(kept)
+            n_rows += kept.num_rows
+        writer.close()
+        made = sorted(Path(scratch).iterdir(), key=lambda path: path.name != output.name)
+        targets = [output.with_name(path.name) for path in made]
+        for target in targets:
+            if target.exists() and (not overwrite or target.samefile(source)):
+                raise ConfigError(f"output {target}: exists; choose another name or pass --overwrite")
+        for path, target in zip(made, targets, strict=True):
+            os.replace(path, target)
     return n_rows, targets
-
-
-def labels_of(columns: pa.Schema, source: Path) -> tuple[str, ...]:
-    """The labels of an output, by its columns.
-
-    Raises:
-        InputError: these are not the columns of an output.
-    """
-    labels = records.labels_of(columns.names, source)
-    expected = schema(labels)
-    missing = [name for name in expected.names if name not in columns.names]
-    if missing or not labels:
-        what = ", ".join(missing) or "p_<label>"
-        raise InputError(source, f"lacks the columns {what}; expected a file that `narratives score -o out.parquet` wrote")
-    return labels

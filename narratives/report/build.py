@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from narratives import bundle
-from narratives.errors import BundleError, InputError, UnknownName
+from narratives.errors import BundleError, UnknownName
 from narratives.report import charts
 from narratives.report.amplification import Narrative, Views, count_views, measure
 from narratives.report.charts import Chart
@@ -21,6 +20,7 @@ from narratives.report.network import CoPosting, Network, amplification_network,
 from narratives.report.periods import Comparison, compare, parse_periods
 from narratives.report.rows import Row
 from narratives.report.spread import Appearance, Copies, Spreader, copies, denials, fastest_spreaders, first_posters, representatives
+from narratives.scored import read_manifest
 from narratives.taxonomy import Taxonomy
 
 N_CLUSTERS = 20
@@ -102,7 +102,7 @@ def build(
     path = Path(path)
     wanted = parse_periods(periods) if periods is not None else None
     dump = collect(path, on_progress=lambda n: on_progress(f"{n:,} posts read"))
-    manifest = _manifest(path)
+    manifest = read_manifest(path) or {}
     taxonomy, metrics, note = _model(dump, model, manifest)
     names = {label: taxonomy[label].name(language) if taxonomy and label in taxonomy.ids else label for label in dump.found_labels}
     rates = rates_of_labels(metrics)
@@ -160,19 +160,6 @@ def _section(dump: Dump, label: str, name: str, taxonomy: Taxonomy | None, rates
         tuple(chart for chart in drawn if chart is not None),
         tuple(representatives(posts, label)),
     )
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    beside = path.with_name(f"{path.name.removesuffix(path.suffix)}.manifest.json")
-    try:
-        value = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(beside, f"is no readable manifest: {error}. Move it away to go on without it.") from error
-    if not isinstance(value, dict):
-        raise InputError(beside, "is no manifest: expected a JSON object. Move it away to go on without it.")
-    return value
 
 
 def _model(dump: Dump, asked: str | None, manifest: Mapping[str, Any]) -> tuple[Taxonomy | None, dict[str, Any], str]:

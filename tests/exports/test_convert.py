@@ -321,7 +321,7 @@ def test_what_cannot_be_converted_is_said(scored: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no readable Parquet file"):
         convert(tmp_path / "text.parquet", tmp_path / "out.xlsx")
     pq.write_table(pq.read_table(scored).select(["id", "text"]), tmp_path / "other.parquet")
-    with pytest.raises(InputError, match="lacks the columns channel, published_at"):
+    with pytest.raises(InputError, match="has no column channel, published_at"):
         convert(tmp_path / "other.parquet", tmp_path / "out.xlsx")
 
 

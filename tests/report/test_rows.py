@@ -29,7 +29,7 @@ def test_a_row_comes_back_as_it_was_scored_from_every_format(write: Write, name:
 def test_a_file_that_is_no_output_is_refused_with_what_it_has(tmp_path: Path) -> None:
     path = tmp_path / "posts.csv"
     path.write_text("id,text\n1,да\n", "utf-8")
-    with pytest.raises(InputError, match=r"posts\.csv: is no output of `narratives score`: no column labels, stance; found id, text"):
+    with pytest.raises(InputError, match=r"posts\.csv: has no column labels, stance; found id, text. Give the output"):
         list(read_rows(path))
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match=r"unknown ending '\.txt'; expected \.parquet, \.jsonl or \.csv"):
