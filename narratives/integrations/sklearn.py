@@ -230,7 +230,7 @@ def _fit_linear(
     from narratives.training.calibration import fit_calibration
     from narratives.training.corpus import label_targets, stance_targets
     from narratives.training.linear import fit_linear
-    from narratives.training.train import raw_logits
+    from narratives.training.measure import raw_logits
 
     bundle = ModelBundle(
         name="linear",

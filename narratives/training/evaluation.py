@@ -12,7 +12,7 @@ import numpy.typing as npt
 from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
 from narratives.training.corpus import BoolArray, label_targets
-from narratives.training.train import measure
+from narratives.training.measure import measure
 
 N_BINS = 10
 MAX_ERRORS = 40

@@ -19,7 +19,7 @@ from narratives.backends.linear import tf_idf
 from narratives.backends.terms import N_FEATURES, count_terms
 from narratives.records import Post
 from narratives.taxonomy import Taxonomy
-from narratives.training.corpus import BoolArray, group_of
+from narratives.training.corpus import BoolArray, IntArray, group_of
 from narratives.training.features import Pool
 from narratives.training.logistic import Linear, fit_logistic
 from narratives.training.metrics import average_precision
@@ -220,6 +220,35 @@ def fit_heads(
         head, logits = _over_none(head), logits[:, :-1] - logits[:, -1:]
         terms = None if terms is None else _over_none(terms)
     return Heads(head, terms, own_idf, logits, Chosen(prior, strength, join, {"encoder": before, "joined": after}))
+
+
+def fit_on(
+    posts: Sequence[Post],
+    texts: Sequence[str],
+    pool: Pool,
+    targets: BoolArray,
+    folds: IntArray,
+    taxonomy: Taxonomy,
+    idf: FloatArray | None,
+    say: Callable[[str], None],
+    *,
+    only_first: bool = False,
+) -> Heads:
+    """Heads for the taxonomy's labels, its single_label respected; arguments as `fit_heads` has them."""
+    exclusive = taxonomy.single_label and len(taxonomy) > 1
+    return fit_heads(
+        posts,
+        texts,
+        pool(texts),
+        targets,
+        folds,
+        described=describe(taxonomy, pool),
+        exclusive=exclusive,
+        with_none=exclusive and not bool(targets.any(axis=1).all()),
+        idf=idf,
+        only_first=only_first,
+        say=say,
+    )
 
 
 def _over_none(head: Linear) -> Linear:

@@ -17,9 +17,9 @@ from narratives.errors import ConfigError
 from narratives.records import Post
 from narratives.taxonomy import Taxonomy
 from narratives.training.corpus import Split, hold_out, is_test_group, split_corpus
+from narratives.training.fit_bundle import LINEAR
 from narratives.training.loaders import Annotated
 from narratives.training.newlabels import Budget, config_for, split_posts
-from narratives.training.train import LINEAR
 
 MIN_CORPUS = 1000
 """Posts with groups from which on validation and test parts of their own are worth their posts."""

@@ -185,7 +185,7 @@ def _files_of(bundle: ModelBundle, scratch: Path) -> dict[str, Path]:
     """For a bundle with its own graph: the graph with the new heads in it, the tokenizer and the config."""
     if bundle.kind != "whole" or bundle.path is None:
         return {}
-    from narratives.training.train import export_graph
+    from narratives.training.fit_bundle import export_graph
 
     target = scratch / "export"
     target.mkdir(exist_ok=True)

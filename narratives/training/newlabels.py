@@ -24,17 +24,18 @@ import numpy.typing as npt
 
 from narratives.bundle import Calibration, ModelBundle
 from narratives.config import BackendName, ScoreConfig, TrainConfig
-from narratives.encoders import bundled
-from narratives.errors import ConfigError, MissingDependency
+from narratives.errors import ConfigError
 from narratives.records import STANCES, Post
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
 from narratives.training.calibration import choose_thresholds, fit_calibration, fit_temperature, high_precision_thresholds
 from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, group_of, is_test_group, label_targets, stance_targets
-from narratives.training.features import Pool, base_bundle, pool_with, read_texts
-from narratives.training.heads import Heads, as_figures, describe, fit_heads, folds_of, merit
+from narratives.training.features import Pool, pool_with, read_texts
+from narratives.training.heads import Heads, as_figures, fit_heads, fit_on, folds_of
 from narratives.training.label_bundle import Fitted, assemble, base_of, only_new
+from narratives.training.measure import check_agreement, measure, raw_logits
 from narratives.training.metrics import evaluate
+from narratives.training.tune import compare_tuned, tune
 
 if TYPE_CHECKING:
     from narratives.training.fit import OnProgress
@@ -182,7 +183,7 @@ def fit_labels(
             on_progress=on_progress,
             say=say,
         )
-        figures["tuned"] = better = _compare(posts, texts, targets, folds, taxonomy, pool, pool_with(tuned), say)
+        figures["tuned"] = better = compare_tuned(posts, texts, targets, folds, taxonomy, pool, pool_with(tuned), say)
         if better["tuned"] > better["frozen"]:
             say("the tuned encoder is better on held-out posts")
             body, pool = tuned, pool_with(tuned)
@@ -192,35 +193,6 @@ def fit_labels(
             return _calibrated(posts, texts, pool, targets, taxonomy, own_heads, folds, body, figures, held)
         say("the tuned encoder is no better on held-out posts; the encoder stays as it is")
     return _calibrated(posts, texts, pool, targets, taxonomy, own_heads, folds, body, figures, np.ones(len(posts), dtype=bool))
-
-
-def fit_on(
-    posts: Sequence[Post],
-    texts: Sequence[str],
-    pool: Pool,
-    targets: BoolArray,
-    folds: IntArray,
-    taxonomy: Taxonomy,
-    idf: FloatArray | None,
-    say: Callable[[str], None],
-    *,
-    only_first: bool = False,
-) -> Heads:
-    """Heads for the taxonomy's labels, its single_label respected; arguments as `fit_heads` has them."""
-    exclusive = taxonomy.single_label and len(taxonomy) > 1
-    return fit_heads(
-        posts,
-        texts,
-        pool(texts),
-        targets,
-        folds,
-        described=describe(taxonomy, pool),
-        exclusive=exclusive,
-        with_none=exclusive and not bool(targets.any(axis=1).all()),
-        idf=idf,
-        only_first=only_first,
-        say=say,
-    )
 
 
 def _calibrated(
@@ -293,81 +265,11 @@ def calibrate(logits: FloatArray, targets: BoolArray, stance_logits: FloatArray,
     )
 
 
-def tune(
-    posts: Sequence[Post],
-    taxonomy: Taxonomy,
-    body: ModelBundle,
-    folds: IntArray,
-    *,
-    config: TrainConfig,
-    scratch: Path,
-    on_progress: OnProgress,
-    say: Callable[[str], None],
-) -> ModelBundle:
-    """The encoder tuned on all posts but those of fold 0, which stop it: a contrastive pass, then its heads and top layers together."""
-    try:
-        from narratives.backends.torch import NarrativeModel
-        from narratives.training.fit import fit
-        from narratives.training.train import difference
-    except ImportError as error:
-        raise MissingDependency(error.name or "torch", "train") from error
-    if body.kind != "difference" or any(name.startswith("difference.") for name in body.weights):
-        raise ConfigError("only the shipped encoder is tuned here; for another base model leave out --budget, or take --budget fast")
-    say(f"tuning the top {config.train_layers} layers of the encoder")
-    encoder, tokenizer = bundled.load_model()
-    model = NarrativeModel(encoder, n_labels=len(taxonomy), n_stances=len(STANCES), dropout=config.dropout)
-    fit(
-        model,
-        tokenizer.backend_tokenizer,
-        prefix=bundled.PREFIX,
-        pad_id=bundled.PAD_ID,
-        train=[p for p, f in zip(posts, folds, strict=True) if f != 0],
-        validation=[p for p, f in zip(posts, folds, strict=True) if f == 0],
-        taxonomy=taxonomy,
-        config=config,
-        checkpoint=scratch / "tuning",
-        on_progress=on_progress,
-    )
-    state = {name: value.detach().float().numpy() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
-    _shape, base = bundled.read_weights()
-    return dataclasses.replace(body, weights=difference(base, state))
-
-
-def _compare(
-    posts: Sequence[Post],
-    texts: Sequence[str],
-    targets: BoolArray,
-    folds: IntArray,
-    taxonomy: Taxonomy,
-    frozen: Pool,
-    tuned: Pool,
-    say: Callable[[str], None],
-) -> dict[str, float]:
-    """Merit of heads over both encoders on fold 0, each fitted to the other folds with choices made there."""
-    held = folds == 0
-    rows = np.flatnonzero(~held)
-    rest, rest_texts, others = (
-        [posts[i] for i in rows.tolist()],
-        [texts[i] for i in rows.tolist()],
-        [texts[i] for i in np.flatnonzero(held).tolist()],
-    )
-    found = {}
-    for name, pool in (("frozen", frozen), ("tuned", tuned)):
-        inner = folds_of(rest, targets[rows], seed=1)
-        heads = fit_on(rest, rest_texts, pool, targets[rows], inner, taxonomy, None, lambda _: None)
-        fitted = Fitted(heads, None, Calibration.identity(len(taxonomy)), base_bundle(), {})
-        found[name] = merit(fitted.logits(others, pool), targets[held], exclusive=taxonomy.single_label and bool(targets.any(axis=1).all()))
-    say(f"on held-out posts: encoder as it is {found['frozen']:.3f}, tuned {found['tuned']:.3f}")
-    return found
-
-
 # ---- measuring ----------------------------------------------------------------------------------------------------
 
 
 def _agreement(bundle: ModelBundle, posts: Sequence[Post]) -> dict[str, Any]:
     """How far fast backends decide otherwise than float32: torch's where it is in the bundle, else onnxruntime's."""
-    from narratives.training.train import check_agreement, raw_logits
-
     reference: BackendName = "torch" if bundle.kind == "whole" else "onnx"
     found = check_agreement(bundle, posts, raw_logits(bundle, posts, ScoreConfig(backend=reference, evidence=False))[0])
     return {name: {**figures, "reference": reference} for name, figures in found.items()}
@@ -375,8 +277,6 @@ def _agreement(bundle: ModelBundle, posts: Sequence[Post]) -> dict[str, Any]:
 
 def _measured(bundle: ModelBundle, fitted: Fitted, taxonomy: Taxonomy, train: Sequence[Post], test: Sequence[Post]) -> dict[str, Any]:
     """Figures on the test part by the bundle as it is shipped; without one, of the out-of-fold logits that chose and calibrated."""
-    from narratives.training.train import measure
-
     if test:
         scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))
         return {"measured_on": "test", "figures": measure(scorer, _for(bundle, test))}

@@ -7,8 +7,10 @@ posts that the whole model flags.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,9 @@ from scipy.sparse import csr_matrix
 from scipy.stats import beta
 from sklearn.linear_model import LogisticRegression
 
-from narratives.backends.linear import LinearWeights, tf_idf
+from narratives.backends.linear import LinearModel, LinearWeights, tf_idf
 from narratives.backends.terms import N_FEATURES, count_terms
+from narratives.bundle import ModelBundle
 from narratives.records import Post
 from narratives.training.features import read_texts
 
@@ -67,3 +70,34 @@ def choose_threshold(screen_logits: FloatArray, flagged: npt.NDArray[np.bool_]) 
     # Clopper and Pearson 1934, one-sided.
     bound = float(beta.ppf(CONFIDENCE, n_missed + 1, len(found) - n_missed))
     return threshold, {"n_flagged": len(found), "n_missed": n_missed, "missed_at_most": bound, "confidence": CONFIDENCE}
+
+
+def read_by_screen(bundle: ModelBundle, posts: Sequence[Post]) -> FloatArray | None:
+    """The screen's logit of each post, shape (n_posts,); None for a bundle without a screen."""
+    part = bundle.linear_part()
+    if part is None or "screen.bias" not in part:
+        return None
+    found: FloatArray = LinearModel(part).outputs(read_texts(posts))["screen"][:, 0]
+    return found
+
+
+def calibrate_screen(bundle: ModelBundle, screen_logits: FloatArray, probabilities: FloatArray) -> tuple[ModelBundle, dict[str, Any]]:
+    """Set the threshold of a bundle's screen, if posts are enough; and what they say of it.
+
+    Args:
+        screen_logits: shape (n_posts,), of annotated posts neither trained on nor measured on. Not of real ones: what is flagged among
+            these is mostly a false alarm, and the screen may drop it.
+        probabilities: the whole model's, shape (n_posts, n_labels).
+    """
+    flagged = np.asarray((probabilities >= np.array(bundle.calibration.thresholds)).any(axis=1))
+    chosen = choose_threshold(screen_logits, flagged)
+    if chosen is None:
+        return bundle, {}
+    threshold, figures = chosen
+    return dataclasses.replace(bundle, calibration=dataclasses.replace(bundle.calibration, screen_threshold=threshold)), dict(figures)
+
+
+def passes(bundle: ModelBundle, posts: Sequence[Post]) -> npt.NDArray[np.bool_]:
+    """Which posts the screen lets through to the encoder, shape (n_posts,); all of them where there is no screen."""
+    logits, threshold = read_by_screen(bundle, posts), bundle.calibration.screen_threshold
+    return np.ones(len(posts), dtype=np.bool_) if logits is None or threshold is None else logits >= threshold

@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,12 +13,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from narratives import plugins
 from narratives.backends.linear import LinearModel
-from narratives.bundle import Calibration, ModelBundle, Reading, quantise
+from narratives.bundle import ModelBundle
 from narratives.config import OperatingPoint, ScoreConfig, TrainConfig
-from narratives.errors import MissingDependency
-from narratives.records import STANCES, Post, Prediction
+from narratives.records import Post
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
 from narratives.training.background import Background, read_background
@@ -27,11 +24,12 @@ from narratives.training.calibration import fit_calibration, fit_temperature
 from narratives.training.card import model_card
 from narratives.training.corpus import NO_STANCE, Split, group_of, label_targets, split_corpus, stance_targets
 from narratives.training.features import read_texts
-from narratives.training.metrics import average_precision, evaluate
-from narratives.training.screen import choose_threshold, fit_screen
+from narratives.training.fit_bundle import LINEAR, fit_encoder_bundle, fit_linear_bundle
+from narratives.training.measure import check_agreement, measure, measure_background, measure_point, measure_screen, raw_logits
+from narratives.training.metrics import average_precision
+from narratives.training.screen import calibrate_screen, fit_screen, read_by_screen
 
 if TYPE_CHECKING:
-    from narratives.backends.torch import NarrativeModel
     from narratives.training.fit import OnProgress
 
 FloatArray = npt.NDArray[np.float32]
@@ -39,8 +37,6 @@ MAX_HELD_OUT = 3000
 """Real posts of each held-out half that are scored to count false alarms: enough for a share of 1% within 0.4%."""
 _JOIN_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """How much a joined TF-IDF model may count beside the encoder; in this order, so that of equal ones the least is taken."""
-LINEAR = "linear"
-"""As `base_model`: TF-IDF and logistic regression instead of an encoder."""
 
 
 def train(
@@ -72,6 +68,7 @@ def train(
         MissingDependency: `narratives[train]` is not installed.
     """
     folder = Path(folder)
+    state = folder.with_name(folder.name + ".training")
     started = time.monotonic()
     split = split or split_corpus(posts, taxonomy, validation_share=config.validation_share, seed=config.seed)
     real = Background()
@@ -82,13 +79,28 @@ def train(
     say(f"{len(split.train)} posts to train on, {len(split.validation)} to choose on, {len(split.test)} to measure on")
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
-        make = _fit_linear if config.base_model == LINEAR else _fit_encoder
-        bundle, extra_files = make(split, real, taxonomy, taxonomy_text, folder, scratch, config, on_progress, say)
+        extra_files: dict[str, Path] = {}
+        if config.base_model == LINEAR:
+            say("fitting TF-IDF and logistic regression")
+            bundle = fit_linear_bundle(split, real, taxonomy, taxonomy_text, folder.name, config=config)
+        else:
+            bundle, extra_files = fit_encoder_bundle(
+                split,
+                real,
+                taxonomy,
+                taxonomy_text,
+                folder.name,
+                config=config,
+                state=state,
+                scratch=scratch,
+                on_progress=on_progress,
+                say=say,
+            )
         if bundle.kind != "linear" and config.linear_part:
             say("joining a TF-IDF model")
             bundle = join_linear(bundle.save_pretrained(folder, extra_files=extra_files), split, real)
         bundle = finish(bundle, split, real, folder, extra_files, command=command, started=started, say=say)
-    shutil.rmtree(_state_folder(folder), ignore_errors=True)
+    shutil.rmtree(state, ignore_errors=True)
     return bundle
 
 
@@ -201,304 +213,3 @@ def finish(
     }
     bundle = dataclasses.replace(bundle, metrics=metrics)
     return dataclasses.replace(bundle, card=model_card(bundle)).save_pretrained(folder, extra_files=extra_files)
-
-
-def read_by_screen(bundle: ModelBundle, posts: Sequence[Post]) -> FloatArray | None:
-    """The screen's logit of each post, shape (n_posts,); None for a bundle without a screen."""
-    part = bundle.linear_part()
-    if part is None or "screen.bias" not in part:
-        return None
-    found: FloatArray = LinearModel(part).outputs(read_texts(posts))["screen"][:, 0]
-    return found
-
-
-def calibrate_screen(bundle: ModelBundle, screen_logits: FloatArray, probabilities: FloatArray) -> tuple[ModelBundle, dict[str, Any]]:
-    """Set the threshold of a bundle's screen, if posts are enough; and what they say of it.
-
-    Args:
-        screen_logits: shape (n_posts,), of annotated posts neither trained on nor measured on. Not of real ones: what is flagged among
-            these is mostly a false alarm, and the screen may drop it.
-        probabilities: the whole model's, shape (n_posts, n_labels).
-    """
-    flagged = np.asarray((probabilities >= np.array(bundle.calibration.thresholds)).any(axis=1))
-    chosen = choose_threshold(screen_logits, flagged)
-    if chosen is None:
-        return bundle, {}
-    threshold, figures = chosen
-    return dataclasses.replace(bundle, calibration=dataclasses.replace(bundle.calibration, screen_threshold=threshold)), dict(figures)
-
-
-def _passes(bundle: ModelBundle, posts: Sequence[Post]) -> npt.NDArray[np.bool_]:
-    logits, threshold = read_by_screen(bundle, posts), bundle.calibration.screen_threshold
-    return np.ones(len(posts), dtype=np.bool_) if logits is None or threshold is None else logits >= threshold
-
-
-def measure_screen(bundle: ModelBundle, sets: Mapping[str, Sequence[Prediction]]) -> dict[str, Any]:
-    """How many posts of each set the whole model flags, how many of these the screen drops, and how many it lets through in all.
-
-    Args:
-        sets: what the whole model predicts of them, not screened.
-    """
-    found = {}
-    for name, predictions in sets.items():
-        passed = _passes(bundle, [p.post for p in predictions])
-        flagged = np.array([bool(p.labels) for p in predictions], dtype=np.bool_)
-        found[name] = {
-            "n_posts": len(predictions),
-            "n_passed": int(passed.sum()),
-            "n_flagged": int(flagged.sum()),
-            "n_missed": int((flagged & ~passed).sum()),
-        }
-    return {"sets": found}
-
-
-def _state_folder(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".training")
-
-
-def _fit_linear(
-    split: Split,
-    real: Background,
-    taxonomy: Taxonomy,
-    text: str,
-    folder: Path,
-    scratch: Path,
-    config: TrainConfig,
-    on_progress: OnProgress,
-    say: Callable[[str], None],
-) -> tuple[ModelBundle, dict[str, Path]]:
-    from narratives.training.linear import fit_linear
-
-    say("fitting TF-IDF and logistic regression")
-    weights = fit_linear([*split.train, *real.train], taxonomy, seed=config.seed)
-    return _unmeasured(
-        folder, taxonomy, text, config, "linear", "", Reading(max_length=100_000, latin_kazakh_to_cyrillic=True), weights
-    ), {}
-
-
-def _fit_encoder(
-    split: Split,
-    real: Background,
-    taxonomy: Taxonomy,
-    text: str,
-    folder: Path,
-    scratch: Path,
-    config: TrainConfig,
-    on_progress: OnProgress,
-    say: Callable[[str], None],
-) -> tuple[ModelBundle, dict[str, Path]]:
-    try:
-        from narratives.backends.torch import NarrativeModel
-        from narratives.encoders import bundled, hub
-        from narratives.training.fit import fit
-    except ImportError as error:
-        raise MissingDependency(error.name or "torch", "train") from error
-
-    say(f"loading {config.base_model}")
-    is_bundled = config.base_model == bundled.NAME
-    encoder, tokenizer = bundled.load_model() if is_bundled else hub.load_model(config.base_model)
-    positions = int(getattr(encoder.config, "max_position_embeddings", config.max_length))
-    pad_id = int(tokenizer.pad_token_id or 0)
-    # XLM-R's positions start after the padding id: its 514 hold 512 tokens.
-    usable = positions - (pad_id + 1 if encoder.config.model_type in {"xlm-roberta", "roberta", "camembert"} else 0)
-    config = dataclasses.replace(config, max_length=min(config.max_length, usable))
-    prefix = bundled.PREFIX if is_bundled else ""
-    model = NarrativeModel(encoder, n_labels=len(taxonomy), n_stances=len(STANCES), dropout=config.dropout)
-    fit(
-        model,
-        tokenizer.backend_tokenizer,
-        prefix=prefix,
-        pad_id=pad_id,
-        train=[*split.train, *real.train],
-        validation=[*split.validation, *real.validation],
-        taxonomy=taxonomy,
-        config=config,
-        checkpoint=_state_folder(folder),
-        on_progress=on_progress,
-    )
-    heads = {name: value.float().numpy() for name, value in model.folded_heads().items()}
-    state = {name: value.detach().float().numpy() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
-    reading = Reading(max_length=config.max_length, prefix=prefix, pad_id=pad_id, latin_kazakh_to_cyrillic=True)
-    if is_bundled:
-        _shape, base = bundled.read_weights()
-        weights = {**heads, **difference(base, state)}
-        return _unmeasured(folder, taxonomy, text, config, "difference", bundled.SHA256, reading, weights), {}
-
-    say("exporting the runtime graph")
-    weights = {**heads, **{f"encoder.{name}": value for name, value in state.items()}}
-    backend_tokenizer = tokenizer.backend_tokenizer
-    backend_tokenizer.no_truncation()
-    backend_tokenizer.no_padding()
-    backend_tokenizer.save(str(scratch / "tokenizer.json"))
-    encoder.config.save_pretrained(scratch)
-    export_graph(model, scratch / "model.onnx")
-    extra = {name: scratch / name for name in ("tokenizer.json", "config.json", "model.onnx")}
-    return _unmeasured(folder, taxonomy, text, config, "whole", "", reading, weights), extra
-
-
-def export_graph(model: NarrativeModel, path: Path) -> None:
-    """Write encoder and heads as the ONNX graph that backends run."""
-    import torch
-
-    example = torch.ones((2, 8), dtype=torch.long)
-    with warnings.catch_warnings():
-        # The newer exporter needs another package; this one is deprecated and exact.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            model.eval(),
-            (example, example),
-            str(path),
-            dynamo=False,
-            opset_version=17,
-            input_names=["input_ids", "attention_mask"],
-            output_names=["label_logits", "stance_logits"],
-            dynamic_axes={name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
-            | {name: {0: "n"} for name in ("label_logits", "stance_logits")},
-        )
-
-
-def difference(base: Mapping[str, FloatArray], trained: Mapping[str, FloatArray]) -> dict[str, npt.NDArray[Any]]:
-    """What training changed, as a bundle stores it: matrices in 8 bits with a scale per row, vectors in float32."""
-    weights: dict[str, npt.NDArray[Any]] = {}
-    for name, value in trained.items():
-        delta = value - base[name]
-        if not delta.any():
-            continue
-        if delta.ndim == 2:
-            weights[f"difference.{name}"], weights[f"difference.{name}.scale"] = quantise(delta)
-        else:
-            weights[f"difference.{name}"] = delta
-    return weights
-
-
-def _unmeasured(
-    folder: Path,
-    taxonomy: Taxonomy,
-    text: str,
-    config: TrainConfig,
-    kind: Any,
-    base_sha256: str,
-    reading: Reading,
-    weights: Mapping[str, Any],
-) -> ModelBundle:
-    return ModelBundle(
-        name=folder.name,
-        taxonomy=taxonomy,
-        taxonomy_text=text,
-        kind=kind,
-        base_model=config.base_model,
-        base_sha256=base_sha256,
-        reading=reading,
-        calibration=Calibration.identity(len(taxonomy)),
-        train_config=config,
-        metrics={},
-        card="Not measured yet.\n",
-        weights=weights,
-    )
-
-
-def raw_logits(bundle: ModelBundle, posts: Sequence[Post], config: ScoreConfig) -> tuple[FloatArray, FloatArray]:
-    """Label and stance logits of posts as the scorer reads them (cleaned, in windows), before any calibration."""
-    plain = dataclasses.replace(bundle, calibration=Calibration.identity(len(bundle.labels)))
-    scorer = Scorer.from_bundle(plain, config=config)
-    predictions = scorer.predict(posts)
-    labels = np.array([[p.probabilities[i] for i in bundle.labels] for p in predictions], dtype=np.float64)
-    stances = np.array([[p.stance_probabilities.get(s, 1 / 3) for s in STANCES] for p in predictions], dtype=np.float64)
-    labels, stances = np.clip(labels, 1e-7, 1 - 1e-7), np.clip(stances, 1e-7, 1)
-    return np.log(labels / (1 - labels)).astype(np.float32), np.log(stances).astype(np.float32)
-
-
-def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: FloatArray) -> dict[str, dict[str, object]]:
-    """Share of decisions (post x label) in which each fast backend differs from torch in float32.
-
-    Args:
-        reference: torch's label logits of the same posts.
-    """
-    thresholds = np.array(bundle.calibration.thresholds, dtype=np.float32)
-    expected = bundle.calibration.probabilities(reference)
-    result: dict[str, dict[str, object]] = {}
-    for name in ("openvino", "onnx"):
-        config = ScoreConfig(backend=name, evidence=False)
-        backend = plugins.load("backend", plugins.BACKENDS, name)(bundle.runtime(), config)
-        found = Scorer(bundle, config, backend).predict_proba(posts)
-        flipped = (found >= thresholds) != (expected >= thresholds)
-        result[name] = {
-            "precision": backend.precision,
-            "flipped_share": float(flipped.mean()),
-            "largest_probability_difference": float(np.abs(found - expected).max()),
-            "n_decisions": int(flipped.size),
-        }
-    return result
-
-
-def measure_background(bundle: ModelBundle, real: Background, sets: Mapping[str, Sequence[Prediction]]) -> dict[str, object]:
-    """False alarms on real posts of sources not trained on: what is flagged there, counted as if none carried a narrative.
-
-    Args:
-        sets: what the whole model predicts of `real.held_out`, by file.
-    """
-    held_out: dict[str, object] = {}
-    for name, predictions in sets.items():
-        flagged = [p for p in predictions if p.labels]
-        held_out[name] = {
-            "sha256": real.digests[name],
-            "n_posts": len(predictions),
-            "n_flagged": len(flagged),
-            "n_flagged_screened": int(_passes(bundle, [p.post for p in flagged]).sum()),
-            "n_endorses": sum(p.stance == "endorses" for p in flagged),
-            "by_label": {i: n for i in bundle.labels if (n := sum(i in p.labels for p in flagged))},
-        }
-    return {"n_train": len(real.train), "n_validation": len(real.validation), "held_out": held_out}
-
-
-def measure_point(
-    bundle: ModelBundle,
-    name: OperatingPoint,
-    posts: Sequence[Post],
-    predictions: Sequence[Prediction],
-    held_out: Mapping[str, Sequence[Prediction]],
-) -> dict[str, object]:
-    """Micro-averaged precision and recall of an operating point on annotated posts, and how much of held-out real posts it flags, as
-    `narratives score` does: screened, but for `high_recall`."""
-    thresholds = np.array(bundle.calibration.at(name), dtype=np.float32)
-    flags = _probabilities(bundle, predictions) >= thresholds
-    targets = label_targets(posts, bundle.taxonomy)
-    n_right, n_flagged, n_true = int((flags & targets).sum()), int(flags.sum()), int(targets.sum())
-    real = [prediction for predictions_ in held_out.values() for prediction in predictions_]
-    alarms = (_probabilities(bundle, real) >= thresholds).any(axis=1)
-    if name != "high_recall":
-        alarms &= _passes(bundle, [p.post for p in real])
-    return {
-        "precision": n_right / n_flagged if n_flagged else None,
-        "recall": n_right / n_true if n_true else None,
-        "real_flagged_share": float(alarms.mean()) if real else None,
-        "n_real": len(real),
-    }
-
-
-def _probabilities(bundle: ModelBundle, predictions: Sequence[Prediction]) -> FloatArray:
-    rows = [[p.probabilities[i] for i in bundle.labels] for p in predictions]
-    return np.array(rows, dtype=np.float32).reshape(-1, len(bundle.labels))
-
-
-def measure(scorer: Scorer, posts: Sequence[Post], predictions: Sequence[Prediction] | None = None) -> dict[str, object]:
-    """Every figure of `metrics.evaluate` for these annotated posts, read exactly as a user's would be.
-
-    Args:
-        predictions: of these posts, by this scorer, if they are at hand.
-    """
-    predictions = scorer.predict(posts) if predictions is None else predictions
-    taxonomy, calibration = scorer.taxonomy, scorer.bundle.calibration
-    stances = stance_targets(posts)
-    return evaluate(
-        label_ids=taxonomy.ids,
-        targets=label_targets(posts, taxonomy),
-        probabilities=_probabilities(scorer.bundle, predictions),
-        predicted=np.array([[i in p.labels for i in taxonomy.ids] for p in predictions], dtype=bool),
-        stance_targets=stances if calibration.has_stance else np.full_like(stances, NO_STANCE),
-        stance_predictions=np.array(
-            [int(np.argmax([p.stance_probabilities.get(s, 0.0) for s in STANCES])) for p in predictions], dtype=np.int64
-        ),
-        languages=[post.language or "unknown" for post in posts],
-        groups=[group_of(post) for post in posts],
-    )

@@ -12,7 +12,7 @@ from narratives.bundle import ModelBundle, load
 from narratives.errors import BundleError
 from narratives.records import Post
 from narratives.training.card import add_to_card
-from narratives.training.train import measure
+from narratives.training.measure import measure
 
 
 def test_another_set_is_added_to_the_card(linear_bundle: ModelBundle, posts: list[Post], tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from narratives.backends.linear import LinearModel
 from narratives.bundle import ModelBundle
 from narratives.errors import BundleError
 from narratives.training.linear import fit_linear
+from narratives.training.measure import measure_screen
 from narratives.training.screen import MAX_MISSED, MIN_FLAGGED, choose_threshold, fit_screen
-from narratives.training.train import measure_screen
 
 ORDINARY = [Post(text=f"Продам {thing} недорого, самовывоз, торг {n}") for n in range(10) for thing in ("диван", "шкаф", "гараж", "щенка")]
 
