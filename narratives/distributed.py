@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -50,6 +51,8 @@ _PARTS_OF_A_FILE = 10**6
 _ROOM = 0.2
 """CPUs of an actor's share that are left to the tasks that read and store: else a pool as large as the cluster starves them."""
 _POLL_S = 2.0
+_CONNECT_S = 10.0
+"""Ray itself tries an address where nobody answers for minutes."""
 
 _READ_SCHEMA = pa.schema([(_ID, pa.int64()), ("posts", pa.large_binary())])
 _SCORED_SCHEMA = pa.schema([(_ID, pa.int64()), ("rows", pa.large_binary()), ("rejected", pa.large_binary()), ("seal", pa.large_binary())])
@@ -258,14 +261,22 @@ def _cluster(address: str | None) -> Iterator[None]:
         if address is None:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         else:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         advice = "start one with `ray start --head`, or leave --address out to use this machine alone"
         raise JobError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; {advice}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at "host:port"; other forms of an address are Ray's to resolve."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
 @contextlib.contextmanager
