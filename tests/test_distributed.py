@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from narratives.bundle import ModelBundle
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError, InputError, JobError, RecordError, UnknownName
 from narratives.parts import Part, PartId, cut
+from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
 from narratives.storage import Location
 from tests.conftest import ROOT
@@ -32,6 +33,7 @@ from tests.test_job import WORDS, dump
 
 pytest.importorskip("ray")
 
+from narratives import distributed
 from narratives.distributed import RayEngine
 
 
@@ -231,6 +233,60 @@ def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Score
     assert found is not None, driver.stdout
     assert 1 <= int(found[1]) < 40, "it was killed too late to be a test"
     same(tmp_path, "local", "ray")
+
+
+DEADLY = "Этот текст роняет процесс"
+
+
+def load_deadly(bundle: str, config: dict[str, Any]) -> Scorer:
+    """A scorer with a backend that crashes on one text."""
+    scorer = distributed._load(bundle, config)
+    pipe_chunks = scorer.pipe_chunks
+
+    def deadly(chunks: Iterable[Sequence[Post]]) -> Iterator[list[Prediction]]:
+        for chunk in chunks:
+            if any(DEADLY in post.text for post in chunk):
+                os._exit(3)
+            yield from pipe_chunks([chunk])
+
+    scorer.pipe_chunks = deadly  # type: ignore[method-assign]
+    return scorer
+
+
+class DeadlyPartScorer(distributed._PartScorer):
+    load = staticmethod(load_deadly)
+
+
+def test_a_post_that_ends_its_worker_is_rejected_and_the_others_are_scored(
+    tmp_path: Path, scorer: Scorer, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_PartScorer", DeadlyPartScorer)
+    lines = dump(tmp_path / "without.jsonl", 450).read_text("utf-8").splitlines()
+    job.run(tmp_path / "without.jsonl", tmp_path / "local.parquet", scorer)
+    lines.insert(250, json.dumps({"id": "deadly", "text": DEADLY}, ensure_ascii=False))
+    (tmp_path / "in.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    summary = job.run(tmp_path / "in.jsonl", tmp_path / "ray.parquet", scorer, engine=RayEngine(address=cluster.address))
+    assert pq.read_table(tmp_path / "ray.parquet").equals(pq.read_table(tmp_path / "local.parquet"))
+    assert summary.counts.n_records == 451
+    rejected = [json.loads(line) for line in (tmp_path / "ray.rejected.jsonl").read_text("utf-8").splitlines()]
+    [deadly] = [record for record in rejected if record["line"] == 0]
+    assert deadly["path"] == str(tmp_path / "in.jsonl")
+    assert deadly["reason"] == "post 'deadly': scoring it ends the process (exit code 3)"
+    assert json.loads(deadly["record"])["text"] == DEADLY
+    assert len(rejected) == 3 == summary.counts.n_rejected
+
+
+class DeadlyWork(job.Work):
+    def cut(self, number: int) -> Iterator[Part]:
+        os._exit(4)
+
+
+def test_a_file_that_ends_its_readers_is_not_tried_for_ever(
+    tmp_path: Path, scorer: Scorer, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "Work", DeadlyWork)
+    with pytest.raises(JobError, match=r"in\.jsonl: reading it ended 6 workers; is there enough memory\?"):
+        job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "o.parquet", scorer, engine=RayEngine(address=cluster.address))
 
 
 def wait_for_parts(folder: Path, n: int, alive: Any) -> None:
