@@ -10,14 +10,19 @@ all nodes see, and check that they score as the driver would.
 Ray Data's checkpoint drops the rows of finished parts after an interruption: its id column is the part's number, and it is written
 anew from the seals of the parts before each run, so that the two cannot disagree and a job may go on under the other engine. A part that
 is written twice (Ray promises at least once) is the same file with the same bytes.
+
+Workers and nodes may come and go, so parts are tried again without end; but how often a part was begun is kept beside it, and one that
+ended its workers is scored in a child process, without the posts that end that too (`isolation.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -30,11 +35,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from narratives import bundle as bundles
-from narratives import parts
+from narratives import isolation, parts
 from narratives.config import BackendName, ScoreConfig
 from narratives.errors import ConfigError, InputError, JobError, MissingDependency, NarrativesError
 from narratives.job import Work
 from narratives.parts import Part, PartId, Scored
+from narratives.records import Prediction
 from narratives.scorer import Scorer
 from narratives.storage import Location
 
@@ -50,6 +56,12 @@ _PARTS_OF_A_FILE = 10**6
 _ROOM = 0.2
 """CPUs of an actor's share that are left to the tasks that read and store: else a pool as large as the cluster starves them."""
 _POLL_S = 2.0
+_CONNECT_S = 10.0
+"""Ray itself tries an address where nobody answers for minutes."""
+_TRIES = 2
+"""How often a part is scored in the worker itself: a worker may die of something else, but hardly twice over the same part."""
+_READ_TRIES = 6
+"""More of them: a big file is read for hours, in which nodes may go."""
 
 _READ_SCHEMA = pa.schema([(_ID, pa.int64()), ("posts", pa.large_binary())])
 _SCORED_SCHEMA = pa.schema([(_ID, pa.int64()), ("rows", pa.large_binary()), ("rejected", pa.large_binary()), ("seal", pa.large_binary())])
@@ -99,13 +111,14 @@ class RayEngine:
             rows = ray_data.read_datasource(
                 _PartSource(work), override_num_blocks=len(work.files), num_cpus=_ROOM / 2, concurrency=2 * n_nodes
             )
+            # Ray Data starts actors and their tasks again without end, and nodes do come and go; `_PartScorer` sees to parts that end it.
             scored = rows.map_batches(
                 _PartScorer,
                 batch_size=1,
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 compute=ray_data.ActorPoolStrategy(min_size=1, max_size=share["workers"], initial_size=share["workers"]),
-                fn_constructor_args=(bundle, dataclasses.asdict(config), _what(work.scorer)),
+                fn_constructor_args=(bundle, dataclasses.asdict(config), _what(work.scorer), work.folder, tuple(map(str, work.files))),
                 num_cpus=share["cpus"],
                 num_gpus=share["gpus"],
             )
@@ -148,23 +161,41 @@ class _PartSource(ray_data.Datasource):  # type: ignore[misc]  # Ray is not type
 
 
 def _rows_of(work: Work, number: int) -> Iterator[pa.Table]:
+    name = f"reading-{number:05}"
+    if parts.begin(work.folder, name) > _READ_TRIES:
+        raise JobError(
+            f"{work.files[number]}: reading it ended {_READ_TRIES} workers; is there enough memory? If it is the file, leave it out. "
+            "Finished parts are kept, run the same command again to go on"
+        )
     try:
         for part in work.cut(number):
             yield pa.table([[_number(part.id)], [part.to_json()]], schema=_READ_SCHEMA)
     except OSError as error:
         reason = f"cannot be read on a worker: {error.strerror or error}. All nodes must see it: a shared folder, s3:// or gs://"
         raise InputError(str(work.files[number]), reason) from error
+    parts.forget(work.folder, name)
+
+
+def _load(bundle: str, config: dict[str, Any]) -> Scorer:
+    return Scorer.from_bundle(bundles.load(bundle), config=ScoreConfig(**config))
 
 
 class _PartScorer:
     """An actor: a loaded model, and parts one after the other."""
 
-    def __init__(self, bundle: Location, config: dict[str, Any], expected: dict[str, str]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="narratives-bundle-")
+    load = staticmethod(_load)
+
+    def __init__(
+        self, bundle: Location, config: dict[str, Any], expected: dict[str, str], folder: Location, files: tuple[str, ...]
+    ) -> None:
+        self._bundle = tempfile.TemporaryDirectory(prefix="narratives-bundle-")
         for name in bundle.names():
-            Path(self._folder.name, name).write_bytes((bundle / name).read())
-        self._scorer = Scorer.from_bundle(bundles.load(self._folder.name), config=ScoreConfig(**config))
-        if (found := _what(self._scorer)) != expected:
+            Path(self._bundle.name, name).write_bytes((bundle / name).read())
+        self._load = functools.partial(self.load, self._bundle.name, config)
+        self._loaded: Scorer | None = self._load()
+        self._labels = self._loaded.labels
+        self._parts, self._files = folder, files
+        if (found := _what(self._loaded)) != expected:
             differing = ", ".join(f"{key} {found[key]} instead of {expected[key]}" for key in expected if found[key] != expected[key])
             raise JobError(
                 f"a worker on {ray.util.get_node_ip_address()} would score otherwise than the driver ({differing}); "
@@ -175,9 +206,28 @@ class _PartScorer:
         found: list[Scored] = []
         for row in batch["posts"]:
             part = Part.from_json(row.as_py())
-            [predictions] = self._scorer.pipe_chunks([part.posts])
-            found.append(parts.encode(part, predictions, self._scorer.labels))
+            n_tries = parts.begin(self._parts, part.id.stem)
+            part, predictions = self._isolate(part) if n_tries > _TRIES else (part, self._score(part))
+            found.append(parts.encode(part, predictions, self._labels))
+            parts.forget(self._parts, part.id.stem)
         return pa.table([batch[_ID], [s.rows for s in found], [s.rejected for s in found], [s.seal for s in found]], schema=_SCORED_SCHEMA)
+
+    def _score(self, part: Part) -> list[Prediction]:
+        if self._loaded is None:
+            self._loaded = self._load()
+        [predictions] = self._loaded.pipe_chunks([part.posts])
+        return predictions
+
+    def _isolate(self, part: Part) -> tuple[Part, list[Prediction]]:
+        """Score a part that ended workers, without the posts that do it: these become rejected records."""
+        self._loaded = None  # the child has its own, and there may be memory for one
+        file = self._files[part.id.file]
+        try:
+            predictions, fatal = isolation.score(part.posts, self._load)
+        except JobError as error:
+            posts = f"{part.id.stem}, posts {part.posts[0].id!r} to {part.posts[-1].id!r}" if part.posts else part.id.stem
+            raise JobError(f"{file} ({posts}): ended {_TRIES} workers: {error}; finished parts are kept") from error
+        return parts.without(part, {i: f"scoring it ends the process ({how})" for i, how in fatal.items()}, file), predictions
 
 
 class _PartSink(ray_data.Datasink[None]):  # type: ignore[misc]  # Ray is not typed
@@ -258,14 +308,22 @@ def _cluster(address: str | None) -> Iterator[None]:
         if address is None:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         else:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         advice = "start one with `ray start --head`, or leave --address out to use this machine alone"
         raise JobError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; {advice}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at "host:port"; other forms of an address are Ray's to resolve."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
 @contextlib.contextmanager

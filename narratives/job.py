@@ -10,7 +10,6 @@ Who scores the parts is an `Engine`: this process (`here`), or a cluster (`distr
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -23,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
-from narratives import parts, plugins
+from narratives import lock, parts, plugins
 from narratives.errors import ConfigError, InputError, JobError
 from narratives.parts import PART_POSTS, Counts, Part, PartId, Seal
 from narratives.readers import detect_format
@@ -193,7 +192,7 @@ def run(
             return Summary(outputs, finished, finished.n_posts, 0.0, already_done=True)
         if not overwrite:
             _refuse_foreign(outputs, identity, resume)
-        with _lock(outputs):
+        with lock.hold(outputs.parts, outputs.output):
             started, clock = datetime.now(UTC), time.monotonic()
             keep = frozenset(parts.sealed_ids(outputs.parts)) if resume and not overwrite else frozenset()
             parts.clear(outputs.parts, keep=keep)
@@ -341,31 +340,6 @@ def _refuse_foreign(outputs: Outputs, identity: dict[str, Any], resume: bool) ->
         )
     if earlier is None and outputs.output.is_file():
         raise JobError(f"{outputs.output}: exists and is not the output of this job; choose another name or pass --overwrite")
-
-
-@contextlib.contextmanager
-def _lock(outputs: Outputs) -> Iterator[None]:
-    """One process at a time on one output; a local lock goes with the process, however it ends."""
-    outputs.parts.make_folder()
-    if outputs.parts.is_remote:
-        yield  # object storage has no locks; see docs/scaling.md
-        return
-    with (outputs.parts / "lock").local.open("w") as stream:
-        if not _take(stream):
-            raise JobError(f"{outputs.output}: another process is writing it; wait for it, or choose another output")
-        yield
-
-
-def _take(stream: IO[str]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows: a file that is open for writing there cannot be replaced, which serves as well
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _manifest(identity: dict[str, Any], counts: Counts, outputs: Outputs, scorer: Scorer, about: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A part is up to `PART_POSTS` posts of one file with what was rejected between them. Where a part begins depends on the file alone, and a
 part is scored alone: so any engine, in any order, after any interruption, makes the same parts. In the folder `out.parquet.parts/` a
 part is three files: its rows (`.parquet`), its rejected records (`.rejected`) and its seal (`.json`, its counts), which is written last:
-a part without a seal does not exist.
+a part without a seal does not exist. On a cluster `.tries` says how often a part, or the reading of a file, was begun
+that has not ended.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from narratives import plugins
-from narratives.errors import InputError
+from narratives.errors import InputError, RecordError
 from narratives.readers import read_posts
 from narratives.records import Post, Prediction, RejectedRecord
 from narratives.storage import Location
@@ -118,6 +119,16 @@ class Part:
         posts = [Post(**_restored(post)) for post in values["posts"]]
         rejected = [RejectedRecord(**record) for record in values["rejected"]]
         return cls(PartId(*values["id"]), posts, rejected, values["n_records"], values["is_last"])
+
+
+def without(part: Part, reasons: dict[int, str], file: str) -> Part:
+    """The part with some of its posts, by their index, as rejected records: line 0, for only their id is known here."""
+    rejected = [
+        RejectedRecord.from_error(RecordError(file, 0, None, f"post {part.posts[i].id!r}: {reason}"), orjson.dumps(part.posts[i]).decode())
+        for i, reason in reasons.items()
+    ]
+    posts = [post for i, post in enumerate(part.posts) if i not in reasons]
+    return replace(part, posts=posts, rejected=[*part.rejected, *rejected])
 
 
 _INSTANTS = tuple(f.name for f in fields(Post) if "datetime" in str(f.type))
@@ -229,6 +240,22 @@ def store(folder: Location, part: PartId, scored: Scored) -> None:
     (folder / f"{part.stem}.json").write(scored.seal)
 
 
+def begin(folder: Location, what: str) -> int:
+    """How often something was begun in this run and not ended (`forget`), this time among them. `what`: a part's stem, or a name."""
+    file = folder / f"{what}.tries"
+    try:
+        n_tries = int(file.read() or 0) + 1
+    except FileNotFoundError:
+        n_tries = 1
+    file.write(str(n_tries).encode())
+    return n_tries
+
+
+def forget(folder: Location, what: str) -> None:
+    """It ended: what `begin` counted goes."""
+    (folder / f"{what}.tries").delete()
+
+
 def sealed_ids(folder: Location) -> list[PartId]:
     """The finished parts of a folder, in the order of the dump."""
     return sorted(part for name in folder.names() if name.endswith(".json") and (part := PartId.of(name)) is not None)
@@ -246,7 +273,7 @@ def clear(folder: Location, *, keep: Collection[PartId] = ()) -> None:
     """Remove all parts but `keep`, and whatever a killed process left half-written."""
     for name in folder.names():
         part = PartId.of(name)
-        if name.endswith(".tmp") or name.startswith("merged") or (part is not None and part not in keep):
+        if name.endswith((".tmp", ".tries")) or name.startswith("merged") or (part is not None and part not in keep):
             (folder / name).delete()
 
 

@@ -88,6 +88,7 @@ class Prediction:
 class RejectedRecord:
     """A record, or one field of it, that could not be read: kept with its place and the reason, so that nothing is lost.
 
+    `line` is the line or record number, from 1; 0 where only the id is known, which the reason then gives.
     `record` is the raw record as text, at most `MAX_RECORD_CHARACTERS` of it. `post_kept` is true where only a field
     other than the text was unreadable: the post itself is scored, with that field unknown.
     """

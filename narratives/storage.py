@@ -7,6 +7,7 @@ location. Credentials come from where these filesystems look: the environment an
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -100,6 +101,16 @@ class Location:
             return self.local.stat().st_size
         filesystem, path = self._remote()
         return cast(int, filesystem.get_file_info(path).size)
+
+    def modified(self) -> float:
+        """When a file was last written, in seconds, by the clock of the place where it stands."""
+        if not self.is_remote:
+            return self.local.stat().st_mtime
+        filesystem, path = self._remote()
+        info = filesystem.get_file_info(path)
+        if info.mtime is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.text)
+        return cast(float, info.mtime.timestamp())
 
     def names(self) -> list[str]:
         """Names of the files in a folder, sorted; none if there is no such folder."""

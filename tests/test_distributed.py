@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import gzip
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from narratives.bundle import ModelBundle
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError, InputError, JobError, RecordError, UnknownName
 from narratives.parts import Part, PartId, cut
+from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
 from narratives.storage import Location
 from tests.conftest import ROOT
@@ -32,11 +33,8 @@ from tests.test_job import WORDS, dump
 
 pytest.importorskip("ray")
 
+from narratives import distributed
 from narratives.distributed import RayEngine
-
-slow = pytest.mark.skipif(
-    os.environ.get("NARRATIVES_SLOW") != "1", reason="takes minutes of a cluster: NARRATIVES_SLOW=1 pytest tests/test_distributed.py"
-)
 
 
 @pytest.fixture(scope="module")
@@ -49,42 +47,31 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "PART_POSTS", 100)
 
 
-@contextlib.contextmanager
-def running_cluster(n_nodes: int) -> Iterator[Any]:
-    """A head with room for one model, and so many nodes with room for one each."""
-    from ray.cluster_utils import Cluster
-
-    # Nodes are processes of this machine: they find this checkout as the tests do, and a busy machine does not count as a dead node.
-    variables = {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        "RAY_health_check_failure_threshold": "10",
-        "RAY_worker_niceness": "0",  # Ray makes workers the last in the queue for the CPU; what else runs would starve them
-    }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27, "include_dashboard": False})
-    try:
-        for _ in range(n_nodes):
-            made.add_node(num_cpus=1, object_store_memory=2**27)
-        made.wait_for_nodes()
-        yield made
-    finally:
-        made.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+# Nodes are processes of this machine: they find this checkout as the tests do, and a busy machine does not count as a dead node.
+ENVIRONMENT = {
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    "RAY_health_check_failure_threshold": "10",
+    "RAY_worker_niceness": "0",  # Ray makes workers the last in the queue for the CPU; what else runs would starve them
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with running_cluster(2) as made:
-        yield made
+    """A head with room for one model, and two nodes with room for one each."""
+    from ray.cluster_utils import Cluster
 
-
-@pytest.fixture
-def doomed_cluster() -> Iterator[Any]:
-    """For a test that kills a node: Ray Data's actor for statistics lives as long as its cluster, and a later job is given the dead one."""
-    with running_cluster(2) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                made.add_node(num_cpus=1, object_store_memory=2**27)
+            made.wait_for_nodes()
+            yield made
+        finally:
+            made.shutdown()
 
 
 def folder_of_dumps(folder: Path) -> Path:
@@ -197,32 +184,109 @@ def test_a_killed_driver_is_resumed_to_the_same_rows(tmp_path: Path, scorer: Sco
     same(tmp_path, "local", "ray")
 
 
-@slow
-def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Scorer, doomed_cluster: Any) -> None:
-    import ray
+KILLER = """
+import sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from narratives import job
+from narratives.distributed import RayEngine
+from narratives.scorer import Scorer
 
-    source = dump(tmp_path / "in.jsonl", 12_000)
-    job.run(source, tmp_path / "local.parquet", scorer)
-    failed: list[BaseException] = []
+job.PART_POSTS = 100
+source, output, model = sys.argv[1:]
+parts = Path(output + ".parts")
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 2**27, "include_dashboard": False})
+for _ in range(2):
+    cluster.add_node(num_cpus=1, object_store_memory=2**27)
+cluster.wait_for_nodes()
 
-    def work() -> None:
-        try:
-            job.run(source, tmp_path / "ray.parquet", scorer, engine=RayEngine(address=doomed_cluster.address))
-        except BaseException as error:
-            failed.append(error)
-
-    runner = threading.Thread(target=work)
-    runner.start()
-    folder = tmp_path / "ray.parquet.parts"
-    wait_for_parts(folder, 5, runner.is_alive)
-    n_sealed = len(list(folder.glob("part-*.json")))
-    # The raylet and all its workers, at once and without a word; not the one that this process, the driver, hangs on.
+def kill():
+    while not (sealed := len(list(parts.glob("part-*.json")))):
+        time.sleep(0.005)
+    # The raylet and all its workers, at once and without a word; not the one that the driver hangs on.
     mine = ray.get_runtime_context().get_node_id()
-    doomed_cluster.remove_node(next(node for node in doomed_cluster.worker_nodes if node.node_id != mine), allow_graceful=False)
-    runner.join(timeout=300)
-    assert not failed, failed
-    assert 5 <= n_sealed < 120, "it was killed too late to be a test"
+    cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id != mine), allow_graceful=False)
+    print("killed after", sealed, flush=True)
+
+killer = threading.Thread(target=kill, daemon=True)
+killer.start()
+job.run(source, output, Scorer.from_pretrained(model), engine=RayEngine(address=cluster.address))
+killer.join(timeout=60)
+cluster.shutdown()
+"""
+
+
+def test_a_node_killed_in_the_middle_loses_nothing(tmp_path: Path, scorer: Scorer, linear_bundle: ModelBundle) -> None:
+    """A cluster and a driver of its own: Ray Data's actors for statistics live as long as a cluster, on the node of its first driver."""
+    source = dump(tmp_path / "in.jsonl", 4_000)
+    job.run(source, tmp_path / "local.parquet", scorer)
+    driver = subprocess.run(
+        [sys.executable, "-c", KILLER, str(source), str(tmp_path / "ray.parquet"), str(linear_bundle.path)],
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert driver.returncode == 0, driver.stderr
+    found = re.search(r"killed after (\d+)", driver.stdout)
+    assert found is not None, driver.stdout
+    assert 1 <= int(found[1]) < 40, "it was killed too late to be a test"
     same(tmp_path, "local", "ray")
+
+
+DEADLY = "Этот текст роняет процесс"
+
+
+def load_deadly(bundle: str, config: dict[str, Any]) -> Scorer:
+    """A scorer with a backend that crashes on one text."""
+    scorer = distributed._load(bundle, config)
+    pipe_chunks = scorer.pipe_chunks
+
+    def deadly(chunks: Iterable[Sequence[Post]]) -> Iterator[list[Prediction]]:
+        for chunk in chunks:
+            if any(DEADLY in post.text for post in chunk):
+                os._exit(3)
+            yield from pipe_chunks([chunk])
+
+    scorer.pipe_chunks = deadly  # type: ignore[method-assign]
+    return scorer
+
+
+class DeadlyPartScorer(distributed._PartScorer):
+    load = staticmethod(load_deadly)
+
+
+def test_a_post_that_ends_its_worker_is_rejected_and_the_others_are_scored(
+    tmp_path: Path, scorer: Scorer, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_PartScorer", DeadlyPartScorer)
+    lines = dump(tmp_path / "without.jsonl", 450).read_text("utf-8").splitlines()
+    job.run(tmp_path / "without.jsonl", tmp_path / "local.parquet", scorer)
+    lines.insert(250, json.dumps({"id": "deadly", "text": DEADLY}, ensure_ascii=False))
+    (tmp_path / "in.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    summary = job.run(tmp_path / "in.jsonl", tmp_path / "ray.parquet", scorer, engine=RayEngine(address=cluster.address))
+    assert pq.read_table(tmp_path / "ray.parquet").equals(pq.read_table(tmp_path / "local.parquet"))
+    assert summary.counts.n_records == 451
+    rejected = [json.loads(line) for line in (tmp_path / "ray.rejected.jsonl").read_text("utf-8").splitlines()]
+    [deadly] = [record for record in rejected if record["line"] == 0]
+    assert deadly["path"] == str(tmp_path / "in.jsonl")
+    assert deadly["reason"] == "post 'deadly': scoring it ends the process (exit code 3)"
+    assert json.loads(deadly["record"])["text"] == DEADLY
+    assert len(rejected) == 3 == summary.counts.n_rejected
+
+
+class DeadlyWork(job.Work):
+    def cut(self, number: int) -> Iterator[Part]:
+        os._exit(4)
+
+
+def test_a_file_that_ends_its_readers_is_not_tried_for_ever(
+    tmp_path: Path, scorer: Scorer, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "Work", DeadlyWork)
+    with pytest.raises(JobError, match=r"in\.jsonl: reading it ended 6 workers; is there enough memory\?"):
+        job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "o.parquet", scorer, engine=RayEngine(address=cluster.address))
 
 
 def wait_for_parts(folder: Path, n: int, alive: Any) -> None:
@@ -243,12 +307,13 @@ def test_a_cluster_without_room_says_what_it_has(tmp_path: Path, scorer: Scorer,
         job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "o.parquet", scorer, engine=RayEngine(address=cluster.address, threads=64))
 
 
-@slow
-def test_no_cluster_is_a_clear_error(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
-    with pytest.raises(JobError, match="no Ray cluster at 'auto': .*; start one with `ray start --head`, or leave --address out"):
-        job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "o.parquet", scorer, engine=RayEngine(address="auto"))
+def test_no_cluster_is_a_clear_error(tmp_path: Path, scorer: Scorer) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        expected = f"no Ray cluster at '{address}': .*refused; start one with `ray start --head`, or leave --address out"
+        with pytest.raises(JobError, match=expected):
+            job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "o.parquet", scorer, engine=RayEngine(address=address))
 
 
 def test_a_part_survives_the_way_to_another_process(tmp_path: Path) -> None:
@@ -301,7 +366,6 @@ def test_options_of_the_other_engine_are_refused(tmp_path: Path) -> None:
     assert str(done.exception) == "--address and --workers are for --engine ray"
 
 
-@slow
 def test_screen_and_settings_reach_the_workers(tmp_path: Path, linear_bundle: ModelBundle, cluster: Any) -> None:
     scorer = Scorer.from_bundle(linear_bundle, config=ScoreConfig(evidence=False, labels=("snow",)))
     source = dump(tmp_path / "in.jsonl", 250)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from narratives import job
+from narratives import job, lock
 from narratives.bundle import Calibration, ModelBundle
 from narratives.config import ScoreConfig
 from narratives.errors import ConfigError, InputError, JobError
@@ -94,7 +94,7 @@ def test_a_resumed_job_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path, sco
 SCRIPT = """
 import signal, sys, time
 from pathlib import Path
-from narratives import job
+from narratives import job, lock
 from narratives.scorer import Scorer
 # A shell that runs tests in the background ignores Ctrl-C, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -177,7 +177,7 @@ def test_a_changed_input_or_model_does_not_join_old_parts(tmp_path: Path, scorer
 
 def test_two_processes_do_not_write_one_output(tmp_path: Path, scorer: Scorer) -> None:
     outputs = job.Outputs.of(tmp_path / "out.parquet")
-    with job._lock(outputs), pytest.raises(JobError, match="another process is writing it"):
+    with lock.hold(outputs.parts, outputs.output), pytest.raises(JobError, match="another process is writing it"):
         job.run(dump(tmp_path / "in.jsonl", 20), tmp_path / "out.parquet", scorer)
 
 
