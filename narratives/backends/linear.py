@@ -43,6 +43,7 @@ class LinearModel:
 
     Args:
         weights: idf (n_features,), and for each head, such as `labels`, its `.weight` (n_outputs, n_features) and `.bias` (n_outputs,).
+            `screen.labels` (1,), if there: what the highest logit of a label adds to the screen's.
     """
 
     def __init__(self, weights: LinearWeights) -> None:
@@ -51,6 +52,7 @@ class LinearModel:
         # Features first: the few a text has then lie together in memory.
         self._weight = np.ascontiguousarray(np.concatenate([weights[f"{h}.weight"] for h in self.heads]).T.astype(np.float32))
         self._bias = np.concatenate([weights[f"{h}.bias"] for h in self.heads]).astype(np.float32)
+        self._labels_in_screen = float(weights["screen.labels"][0]) if "screen.labels" in weights else 0.0
         ends = np.cumsum([len(weights[f"{h}.bias"]) for h in self.heads])
         self._columns = {h: slice(end - len(weights[f"{h}.bias"]), end) for h, end in zip(self.heads, ends.tolist(), strict=True)}
 
@@ -61,7 +63,10 @@ class LinearModel:
             terms = count_terms(texts[at : at + _TEXTS_AT_ONCE])
             weighted = tf_idf(terms, self._idf)[:, None] * self._weight[terms.columns]
             found[at : at + _TEXTS_AT_ONCE] = _sum(weighted, terms.starts) + self._bias
-        return {head: found[:, columns] for head, columns in self._columns.items()}
+        outputs = {head: found[:, columns] for head, columns in self._columns.items()}
+        if self._labels_in_screen:
+            outputs["screen"] += self._labels_in_screen * outputs["labels"].max(axis=1, keepdims=True)
+        return outputs
 
     def logits(self, texts: Sequence[str]) -> Logits:
         found = self.outputs(texts)

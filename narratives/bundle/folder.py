@@ -199,6 +199,8 @@ def _check_linear_part(bundle: ModelBundle, path: Path) -> None:
     shapes = {"labels.weight": (n, width), "labels.bias": (n,), "stance.weight": (len(STANCES), width), "stance.bias": (len(STANCES),)}
     if bundle.calibration.screen_threshold is not None:
         shapes |= {"screen.weight": (1, width), "screen.bias": (1,)}
+        if "screen.labels" in part:
+            shapes["screen.labels"] = (1,)
         if not np.isfinite(bundle.calibration.screen_threshold):
             raise BundleError(path, "calibration.json: expected a finite screen_threshold")
     for name, shape in {"idf": (N_FEATURES,), **shapes}.items():

@@ -10,7 +10,7 @@ from narratives.bundle import ModelBundle
 from narratives.errors import BundleError
 from narratives.training.linear import fit_linear
 from narratives.training.measure import measure_screen
-from narratives.training.screen import MAX_MISSED, MIN_FLAGGED, choose_threshold, fit_screen
+from narratives.training.screen import LABELS_SHARE, MAX_MISSED, MIN_FLAGGED, choose_threshold, fit_screen
 
 ORDINARY = [Post(text=f"Продам {thing} недорого, самовывоз, торг {n}") for n in range(10) for thing in ("диван", "шкаф", "гараж", "щенка")]
 
@@ -32,6 +32,25 @@ def test_the_screen_tells_narratives_from_adverts(screened_bundle: ModelBundle, 
     assert part is not None
     labelled = LinearModel(part).outputs([post.text for post in posts if post.labels])["screen"]
     assert labelled.min() > LinearModel(part).outputs([post.text for post in ORDINARY])["screen"].max()
+
+
+def test_the_highest_logit_of_a_label_adds_to_the_screens(linear_bundle: ModelBundle, posts: list[Post]) -> None:
+    fitted = fit_linear(posts, linear_bundle.taxonomy, seed=1)
+    screen = {f"screen.{name}": value for name, value in fit_screen(posts, ORDINARY, fitted["idf"], seed=1).items()}
+    texts = [post.text for post in posts]
+    with_labels = LinearModel({**fitted, **screen}).outputs(texts)
+    without = LinearModel({**fitted, **{name: value for name, value in screen.items() if name != "screen.labels"}}).outputs(texts)
+    np.testing.assert_array_equal(with_labels["labels"], without["labels"])
+    added = with_labels["screen"] - without["screen"]
+    np.testing.assert_allclose(added, LABELS_SHARE * without["labels"].max(axis=1, keepdims=True), rtol=1e-4, atol=1e-5)
+    assert np.ptp(added) > 0
+
+
+@pytest.mark.parametrize(("name", "shape"), [("labels", (2,)), ("weight", (2, 3)), ("bias", (2,))])
+def test_a_screen_of_other_shape_is_refused(screened_bundle: ModelBundle, tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    weights = {**screened_bundle.weights, f"joined.screen.{name}": np.zeros(shape, np.float32)}
+    with pytest.raises(BundleError, match="screen"):
+        dataclasses.replace(screened_bundle, weights=weights).save_pretrained(tmp_path / "odd")
 
 
 def test_a_dropped_post_says_so_and_has_no_probabilities(screened_bundle: ModelBundle) -> None:
