@@ -1,4 +1,4 @@
-"""Each setting once, with its unit, default and reason. The command line's options are these fields."""
+"""Each setting once, with its unit, default and reason. Options of the command line are some of these fields."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class ScoreConfig:
     threads: int | None = None
     """CPU threads of the inference engine; None: all cores this process may use."""
     chunk_posts: int = 4096
-    """Posts sorted by length together: more waste less padding, fewer answer sooner. Bounds memory."""
+    """Posts sorted by length together: more waste less padding, fewer answer sooner. Bounds memory. Of `predict` and `pipe`;
+    a job scores whole parts (`parts.PART_POSTS`)."""
     batch_tokens: int = 1024
     """Tokens in one batch, padding included; larger ones fall out of the CPU's cache, which batches that run at once share."""
     max_windows: int = 64

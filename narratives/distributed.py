@@ -39,7 +39,7 @@ from narratives import isolation, parts
 from narratives.config import BackendName, ScoreConfig
 from narratives.errors import ConfigError, InputError, JobError, MissingDependency, NarrativesError
 from narratives.job import Work
-from narratives.parts import Part, PartId, Scored
+from narratives.parts import Part, PartFiles, PartId
 from narratives.records import Prediction
 from narratives.scorer import Scorer
 from narratives.storage import Location
@@ -51,7 +51,7 @@ try:
 except ImportError as missing:
     raise MissingDependency("ray", "ray") from missing
 
-_ID = "part"
+_ID = "number"
 _PARTS_OF_A_FILE = 10**6
 _ROOM = 0.2
 """CPUs of an actor's share that are left to the tasks that read and store: else a pool as large as the cluster starves them."""
@@ -63,7 +63,7 @@ _TRIES = 2
 _READ_TRIES = 6
 """More of them: a big file is read for hours, in which nodes may go."""
 
-_READ_SCHEMA = pa.schema([(_ID, pa.int64()), ("posts", pa.large_binary())])
+_READ_SCHEMA = pa.schema([(_ID, pa.int64()), ("part", pa.large_binary())])
 _SCORED_SCHEMA = pa.schema([(_ID, pa.int64()), ("rows", pa.large_binary()), ("rejected", pa.large_binary()), ("seal", pa.large_binary())])
 
 
@@ -118,7 +118,13 @@ class RayEngine:
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 compute=ray_data.ActorPoolStrategy(min_size=1, max_size=share["workers"], initial_size=share["workers"]),
-                fn_constructor_args=(bundle, dataclasses.asdict(config), _what(work.scorer), work.folder, tuple(map(str, work.files))),
+                fn_constructor_args=(
+                    bundle,
+                    dataclasses.asdict(config),
+                    _must_agree(work.scorer),
+                    work.folder,
+                    tuple(map(str, work.files)),
+                ),
                 num_cpus=share["cpus"],
                 num_gpus=share["gpus"],
             )
@@ -195,7 +201,7 @@ class _PartScorer:
         self._loaded: Scorer | None = self._load()
         self._labels = self._loaded.labels
         self._parts, self._files = folder, files
-        if (found := _what(self._loaded)) != expected:
+        if (found := _must_agree(self._loaded)) != expected:
             differing = ", ".join(f"{key} {found[key]} instead of {expected[key]}" for key in expected if found[key] != expected[key])
             raise JobError(
                 f"a worker on {ray.util.get_node_ip_address()} would score otherwise than the driver ({differing}); "
@@ -203,8 +209,8 @@ class _PartScorer:
             )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        found: list[Scored] = []
-        for row in batch["posts"]:
+        found: list[PartFiles] = []
+        for row in batch["part"]:
             part = Part.from_json(row.as_py())
             n_tries = parts.begin(self._parts, part.id.stem)
             part, predictions = self._isolate(part) if n_tries > _TRIES else (part, self._score(part))
@@ -239,7 +245,7 @@ class _PartSink(ray_data.Datasink[None]):  # type: ignore[misc]  # Ray is not ty
     def write(self, blocks: Iterable[Any], ctx: Any) -> None:
         for block in blocks:
             for row in ray_data.block.BlockAccessor.for_block(block).to_arrow().to_pylist():
-                parts.store(self._folder, _id(row[_ID]), Scored(row["rows"], row["rejected"], row["seal"]))
+                parts.store(self._folder, _id(row[_ID]), PartFiles(row["rows"], row["rejected"], row["seal"]))
 
 
 def _number(part: PartId) -> int:
@@ -288,7 +294,7 @@ def _send_bundle(scorer: Scorer, folder: Location) -> None:
             (folder / path.name).write(path.read_bytes())
 
 
-def _what(scorer: Scorer) -> dict[str, str]:
+def _must_agree(scorer: Scorer) -> dict[str, str]:
     return {"model": scorer.bundle.digest, "backend": scorer.backend.name, "precision": scorer.backend.precision}
 
 

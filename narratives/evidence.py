@@ -6,7 +6,7 @@ every backend. It is done for flagged posts only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,3 @@ def choose(weights: FloatArray, label: int) -> list[tuple[int, float]]:
     """(sentence, weight) of the sentences worth showing, heaviest first: always the top one, then any of 0.2 or more."""
     order = sorted(range(len(weights)), key=lambda i: (-float(weights[i, label]), i))
     return [(i, float(weights[i, label])) for rank, i in enumerate(order) if rank == 0 or weights[i, label] >= _MIN_WEIGHT]
-
-
-Score = Callable[[Sequence[str]], FloatArray]

@@ -17,6 +17,7 @@ from narratives.scorer import Scorer
 
 MAX_FATAL = 16
 """Posts left out of one part at most: with more it is not the posts."""
+_REMEDY = "try another --backend, such as onnx"
 
 
 class Isolated(NamedTuple):
@@ -27,6 +28,8 @@ class Isolated(NamedTuple):
 
 
 class _Death(NamedTuple):
+    """`at` is the index of the post the child was reading, -1 before the first."""
+
     how: str
     at: int
 
@@ -47,7 +50,7 @@ def score(posts: Sequence[Post], load: Callable[[], Scorer]) -> Isolated:
         fatal = _fatal(posts, load)
         answer = _ask([post for i, post in enumerate(posts) if i not in fatal], load, alone=False)
     if isinstance(answer, _Death):
-        raise JobError(f"scoring ends its process ({answer.how}), though each post alone can be scored")
+        raise JobError(f"scoring ends its process ({answer.how}), though each post alone can be scored; {_REMEDY}")
     return Isolated(answer, fatal)
 
 
@@ -56,9 +59,9 @@ def _fatal(posts: Sequence[Post], load: Callable[[], Scorer]) -> dict[int, str]:
     start = 0
     while isinstance(answer := _ask(posts[start:], load, alone=True), _Death):
         if answer.at < 0:
-            raise JobError(f"loading the model ends its process ({answer.how})")
+            raise JobError(f"loading the model ends its process ({answer.how}); {_REMEDY}")
         if len(fatal) == MAX_FATAL:
-            raise JobError(f"more than {MAX_FATAL} posts end the process that scores them ({answer.how})")
+            raise JobError(f"more than {MAX_FATAL} posts end the process that scores them ({answer.how}); {_REMEDY}")
         fatal[start + answer.at] = answer.how
         start += answer.at + 1
     return fatal
@@ -84,7 +87,9 @@ def _ask(posts: Sequence[Post], load: Callable[[], Scorer], *, alone: bool) -> l
     except (EOFError, ConnectionResetError):
         child.join()
         if child.exitcode == -signal.SIGKILL:
-            raise JobError("the process that scores it was killed from outside (SIGKILL): is there enough memory?") from None
+            raise JobError(
+                "the process that scores these posts was killed from outside (SIGKILL): give the node more memory, or take fewer --workers"
+            ) from None
         return _Death(_how(child.exitcode), at)
     finally:
         ours.close()

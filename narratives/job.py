@@ -168,7 +168,8 @@ def run(
 
     Raises:
         InputError: the source cannot be read.
-        ConfigError: the output's ending is unknown.
+        ConfigError: the output's ending is unknown, or it is the input.
+        UnknownName: there is no such format.
         JobError: the output is another job's, or another process is at work on it, or the disk failed.
     """
     outputs = Outputs.of(output)
@@ -181,14 +182,18 @@ def run(
         files = _files(dump)
         if any(_same(file, outputs.output) for file in files):
             raise ConfigError(f"output {outputs.output} is the input itself; choose another")
-        formats = tuple(_format(file) if format == "auto" else format for file in files)
+        named = None if format == "auto" else plugins.known_name("format", plugins.READERS, format)
+        formats = tuple(named or _format(file) for file in files)
         identity = _identity(dump, files, formats, text_column, scorer)
     except OSError as error:
         raise InputError(str(dump), f"cannot be read: {error.strerror or error}") from error
     try:
         outputs.output.parent.make_folder()
         if (finished := _finished(outputs, identity)) is not None and not overwrite:
-            outputs.parts.delete_folder()
+            if outputs.parts.is_folder():
+                with lock.hold(outputs.parts, outputs.output):
+                    pass  # a process that writes it anew would be at work there, and hold it
+                outputs.parts.delete_folder()
             return Summary(outputs, finished, finished.n_posts, 0.0, already_done=True)
         if not overwrite:
             _refuse_foreign(outputs, identity, resume)

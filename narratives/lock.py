@@ -49,7 +49,7 @@ def _take(stream: IO[str]) -> bool:
     """A local lock goes with the process, however it ends."""
     try:
         import fcntl
-    except ImportError:  # Windows: a file that is open for writing there cannot be replaced, which serves as well
+    except ImportError:  # Windows: two jobs on one output are not noticed
         return True
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -152,7 +152,7 @@ class Seal:
     is_last: bool
 
 
-class Scored(NamedTuple):
+class PartFiles(NamedTuple):
     """A part as its three files."""
 
     rows: bytes
@@ -201,12 +201,12 @@ def _records(file: Location, path: Path, format: str, text_column: str | None) -
         raise InputError(str(file), error.reason) from error
 
 
-def encode(part: Part, predictions: list[Prediction], labels: tuple[str, ...]) -> Scored:
+def encode(part: Part, predictions: list[Prediction], labels: tuple[str, ...]) -> PartFiles:
     """A scored part as bytes; the same posts and predictions give the same bytes."""
     rows = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches([to_batch(predictions, labels)]), rows, compression="zstd")
     seal = {**_count(predictions, part.rejected, part.n_records).to_json(), "is_last": part.is_last}
-    return Scored(rows.getvalue().to_pybytes(), b"".join(map(rejected_line, part.rejected)), orjson.dumps(seal))
+    return PartFiles(rows.getvalue().to_pybytes(), b"".join(map(rejected_line, part.rejected)), orjson.dumps(seal))
 
 
 def _count(predictions: list[Prediction], rejected: list[RejectedRecord], n_records: int) -> Counts:
@@ -233,7 +233,7 @@ def rejected_line(record: RejectedRecord) -> bytes:
 # ---- the folder of parts -----------------------------------------------------------------------------------------------
 
 
-def store(folder: Location, part: PartId, scored: Scored) -> None:
+def store(folder: Location, part: PartId, scored: PartFiles) -> None:
     """Write a part, its seal last. Doing it twice, or in two places at once, does no harm: the bytes are the same."""
     (folder / f"{part.stem}.parquet").write(scored.rows)
     (folder / f"{part.stem}.rejected").write(scored.rejected)
@@ -301,11 +301,11 @@ def merge(
         rows = scratch / f"merged{output.suffix}"
         writer = make(rows, labels)
         with (scratch / "merged.rejected").open("wb") as lines:
-            for stem in _ahead(lambda part: _fetch(folder, part.stem), parts):
-                with pq.ParquetFile(io.BytesIO(stem.rows)) as file:
+            for files in _ahead(lambda part: _fetch(folder, part.stem), parts):
+                with pq.ParquetFile(io.BytesIO(files.rows)) as file:
                     for batch in file.iter_batches(batch_size=PART_POSTS):
                         writer.write(batch)
-                lines.write(stem.rejected)
+                lines.write(files.rejected)
         writer.close()
         output.take(rows)
         rejected.take(scratch / "merged.rejected")
@@ -314,8 +314,8 @@ def merge(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fetch(folder: Location, stem: str) -> Scored:
-    return Scored((folder / f"{stem}.parquet").read(), (folder / f"{stem}.rejected").read(), b"")
+def _fetch(folder: Location, stem: str) -> PartFiles:
+    return PartFiles((folder / f"{stem}.parquet").read(), (folder / f"{stem}.rejected").read(), b"")
 
 
 _In = TypeVar("_In")

@@ -1,7 +1,8 @@
 """Tables of leaves: readers, loaders, writers and backends by name and suffix. A leaf is imported when it is asked for.
 
 To add a format: one file and one line here. A contract test runs the same facts over every entry and fails for a file
-of `readers/`, `training/loaders/`, `writers/` or `backends/` that lacks its line.
+of `readers/`, `training/loaders/`, `writers/` or `backends/` that lacks its line. A reader of a JSON dialect also has its marks in
+`readers/sniff.py`; an output that review and report read again, its line in `scored._FORMATS`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ LOADERS = _table(
 
 WRITERS = _table(
     {
-        "parquet": Leaf("narratives.writers.parquet:ParquetWriter", "Parquet, the default", (".parquet", ".pq")),
+        "parquet": Leaf("narratives.writers.parquet:ParquetWriter", "Parquet", (".parquet", ".pq")),
         "jsonl": Leaf("narratives.writers.jsonl:JsonlWriter", "JSON lines", (".jsonl", ".ndjson")),
         "csv": Leaf("narratives.writers.delimited:CsvWriter", "CSV that a spreadsheet opens safely", (".csv",)),
         "xlsx": Leaf("narratives.writers.xlsx:XlsxWriter", "XLSX with filters and coloured probabilities", (".xlsx",)),

@@ -30,7 +30,8 @@ class Post:
 
     `published_at` carries a time zone (UTC where the source gave an instant). `views` and `forwards` are counts at the
     time of the export. `labels` is `None` where nobody annotated the post and an empty tuple where somebody found nothing.
-    `forwarded_at` is when the original of a forward appeared, as the forward says.
+    `forwarded_at` is when the original of a forward appeared, as the forward says. `language` is what the file says (`kk-latn` too in
+    annotated data); it is not output.
     """
 
     text: str
@@ -67,7 +68,8 @@ class Prediction:
     """What the model says of one post.
 
     `labels` are those whose probability reaches their threshold, strongest first (by how far it exceeds it).
-    `stance` is `None` where there is no label. `truncated` is true only where text was left unread, which happens beyond
+    `stance` is `None` where there is no label, or where the bundle was trained without stances. `language` is what was detected: ru, kk,
+    mixed or other (`text/language.py`). `truncated` is true only where text was left unread, which happens beyond
     `ScoreConfig.max_windows` windows. `screened` is true where the screen found that the post surely carries nothing, so that the encoder
     did not read it: it then has no label, no stance and no probabilities (both mappings are empty).
     """

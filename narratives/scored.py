@@ -85,7 +85,7 @@ def open_scored(path: str | Path, *, format: str | None = None) -> ScoredFile:
         format: parquet, jsonl or csv; None: by the ending.
 
     Raises:
-        InputError: no such file, an ending that tells none of these, or a start that is none.
+        InputError: no such file, another ending, or a beginning that is not of that format.
         RecordError: the first line is no JSON object.
     """
     path = Path(path)
@@ -93,7 +93,7 @@ def open_scored(path: str | Path, *, format: str | None = None) -> ScoredFile:
         raise InputError(path, ("is a folder" if path.is_dir() else "no such file") + "; give an output of `narratives score`")
     format = format or plugins.by_suffix(plugins.WRITERS, path.suffix)
     if format is None or format not in _FORMATS:
-        raise InputError(path, f"unknown ending {path.suffix!r}; expected .parquet, .jsonl or .csv, as `narratives score` writes")
+        raise InputError(path, f"{path.suffix!r} cannot be read back; give the .parquet, .jsonl or .csv of `narratives score`")
     return ScoredFile(path, format, _FORMATS[format].columns(path))
 
 

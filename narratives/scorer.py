@@ -24,7 +24,7 @@ from narratives.records import STANCES, Cell, Evidence, Post, Prediction, Stance
 from narratives.taxonomy import Taxonomy
 from narratives.text.language import detect
 from narratives.text.normalize import NormalizedText, normalize
-from narratives.text.respell import is_latin_kazakh, to_cyrillic
+from narratives.text.respell import is_latin_kazakh, latin_kazakh_to_cyrillic, to_cyrillic
 from narratives.text.windows import Span, windows
 
 FloatArray = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ MAX_FLIPPED = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class _Answer:
     """One distinct clean text. Both arrays are probabilities."""
 
     probabilities: FloatArray
@@ -66,10 +66,7 @@ class Scorer:
         self.backend = backend
         linear_part = bundle.linear_part()
         self._linear = LinearModel(linear_part) if linear_part else None
-        self._screen_threshold = bundle.calibration.screen_threshold if config.screen else None
-        if self._screen_threshold is not None and config.operating_point == "high_recall":
-            # Made for the posts that `balanced` flags; what `high_recall` adds would be lost.
-            self._screen_threshold = None
+        self._screen_threshold = bundle.calibration.screen_at(config.operating_point) if config.screen else None
         wanted = bundle.taxonomy.select(config.labels) if config.labels is not None else bundle.labels
         self._thresholds = np.array(
             [t if i in wanted else np.inf for i, t in zip(bundle.labels, bundle.calibration.at(config.operating_point), strict=True)]
@@ -177,7 +174,7 @@ class Scorer:
         posts, cleaned, languages, texts, passed = prepared
         answers = iter(self._score([text for text, through in zip(texts, passed, strict=True) if through]))
         nothing = np.zeros(len(self.labels), np.float32), np.zeros(len(STANCES), np.float32)
-        scored = [next(answers) if through else _Scored(*nothing, truncated=False, screened=True) for through in passed]
+        scored = [next(answers) if through else _Answer(*nothing, truncated=False, screened=True) for through in passed]
         flagged = [
             [
                 int(i)
@@ -210,9 +207,9 @@ class Scorer:
         """As the models read them: Kazakh in Latin letters in Cyrillic ones, if the bundle was trained so."""
         if not self.bundle.reading.latin_kazakh_to_cyrillic:
             return texts
-        return [to_cyrillic(text) if is_latin_kazakh(text) else text for text in texts]
+        return [latin_kazakh_to_cyrillic(text) for text in texts]
 
-    def _score(self, texts: Sequence[str]) -> list[_Scored]:
+    def _score(self, texts: Sequence[str]) -> list[_Answer]:
         """Score texts as the models read them (`_respell`); equal ones once, long ones window by window."""
         distinct = list(dict.fromkeys(texts))
         plans = self._plan(distinct)
@@ -221,7 +218,7 @@ class Scorer:
         if self._linear is not None:
             beside = self._linear.logits(pieces)
             logits = Logits(logits.labels + beside.labels, logits.stances + beside.stances)
-        found: dict[str, _Scored] = {}
+        found: dict[str, _Answer] = {}
         at = 0
         for text, (spans, truncated) in zip(distinct, plans, strict=True):
             found[text] = self._combine(Logits(logits.labels[at : at + len(spans)], logits.stances[at : at + len(spans)]), truncated)
@@ -240,18 +237,18 @@ class Scorer:
                 plans[i] = split.spans, split.truncated
         return plans
 
-    def _combine(self, logits: Logits, truncated: bool) -> _Scored:
+    def _combine(self, logits: Logits, truncated: bool) -> _Answer:
         """A post carries what any of its windows carries; its stance is that of the window that carries most."""
         if not len(logits.labels):
             nothing = np.zeros(len(self.labels), dtype=np.float32)
-            return _Scored(nothing, np.zeros(len(STANCES), dtype=np.float32), truncated)
+            return _Answer(nothing, np.zeros(len(STANCES), dtype=np.float32), truncated)
         probabilities = self.bundle.calibration.probabilities(logits.labels)
         strongest = int(np.argmax((probabilities - np.minimum(self._thresholds, 1.0)).max(axis=1)))
         stances = self.bundle.calibration.stance_probabilities(logits.stances[strongest : strongest + 1])[0]
-        return _Scored(probabilities.max(axis=0), stances, truncated)
+        return _Answer(probabilities.max(axis=0), stances, truncated)
 
     def _evidence(
-        self, cleaned: Sequence[NormalizedText], scored: Sequence[_Scored], flagged: Sequence[Sequence[int]]
+        self, cleaned: Sequence[NormalizedText], scored: Sequence[_Answer], flagged: Sequence[Sequence[int]]
     ) -> list[tuple[Evidence, ...]]:
         spans = {i: evidences.candidate_spans(cleaned[i].text) for i, found in enumerate(flagged) if found}
         # One batch for all posts: a few sentences alone would leave most of a batch empty.
@@ -337,7 +334,7 @@ def choose_backend(bundle: ModelBundle, on_progress: Callable[[str], None] = lam
     return "onnx"
 
 
-def _stance(scored: _Scored) -> Stance:
+def _stance(scored: _Answer) -> Stance:
     return STANCES[int(np.argmax(scored.stances))]
 
 

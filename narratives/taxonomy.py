@@ -17,7 +17,6 @@ from pathlib import Path
 
 from narratives.errors import TaxonomyError, UnknownName
 
-LANGUAGES = ("en", "ru", "kk")
 _ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESERVED = frozenset({"endorses", "reports", "refutes"})  # p_<stance> columns
 

@@ -60,7 +60,7 @@ def test_innocent_posts_are_scored_in_one_chunk() -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (("a", "out of memory"), r"killed from outside \(SIGKILL\): is there enough memory\?"),
+        (("a", "out of memory"), r"killed from outside \(SIGKILL\): give the node more memory"),
         (("one half", "other half"), r"scoring ends its process \(exit code 4\), though each post alone can be scored"),
         (("exit", "exit", "exit"), r"more than 2 posts end the process that scores them \(exit code 3\)"),
     ],

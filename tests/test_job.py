@@ -18,7 +18,7 @@ import pytest
 from narratives import job, lock
 from narratives.bundle import Calibration, ModelBundle
 from narratives.config import ScoreConfig
-from narratives.errors import ConfigError, InputError, JobError
+from narratives.errors import ConfigError, InputError, JobError, UnknownName
 from narratives.scorer import Scorer
 
 WORDS = [
@@ -272,6 +272,25 @@ def test_an_input_that_changed_after_the_job_does_not_pass_for_done(tmp_path: Pa
     with pytest.raises(JobError, match="exists and is not the output of this job; choose another name or pass --overwrite"):
         job.run(source, tmp_path / "out.parquet", scorer)
     assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+def test_a_finished_job_leaves_the_parts_of_one_that_writes_it_anew(tmp_path: Path, scorer: Scorer) -> None:
+    source = dump(tmp_path / "in.jsonl", 20)
+    outputs = job.run(source, tmp_path / "out.parquet", scorer).outputs
+    with lock.hold(outputs.parts, outputs.output):
+        (outputs.parts / "part-00000-000001.json").write(b"{}")
+        with pytest.raises(JobError, match="another process is writing it"):
+            job.run(source, tmp_path / "out.parquet", scorer)
+        assert (outputs.parts / "part-00000-000001.json").is_file()
+    assert job.run(source, tmp_path / "out.parquet", scorer).already_done
+    assert not outputs.parts.is_folder(), "nobody is at work there any more"
+
+
+def test_a_format_is_known_before_the_dump_is_read(tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = dump(tmp_path / "in.jsonl", 20)
+    monkeypatch.setattr(job, "_identity", lambda *_: pytest.fail("the dump was read"))
+    with pytest.raises(UnknownName, match=r"unknown format 'telegramm'; known: telegram_desktop"):
+        job.run(source, tmp_path / "out.parquet", scorer, format="telegramm")
 
 
 def test_two_real_processes_on_one_output(tmp_path: Path, linear_bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,11 @@ class Calibration:
             raise ConfigError(f"this bundle has no operating point {operating_point!r}, only balanced; train it again")
         return self.operating_points[operating_point]
 
+    def screen_at(self, operating_point: OperatingPoint) -> float | None:
+        """The screen's threshold; None where no post is screened: a bundle without a screen, and `high_recall`, whose further posts a
+        screen made for those of `balanced` would lose."""
+        return None if operating_point == "high_recall" else self.screen_threshold
+
     @classmethod
     def identity(cls, n_labels: int) -> Calibration:
         return cls((1.0,) * n_labels, (0.0,) * n_labels, (0.5,) * n_labels)

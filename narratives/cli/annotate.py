@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from narratives import plugins, taxonomy
-from narratives.cli.options import err, ids, out, printable, say
+from narratives.cli.options import err, ids, needs, out, printable, say
 from narratives.errors import ConfigError
 
 _Labels = Annotated[str, typer.Option("--labels", help="A taxonomy's name or TOML file.")]
@@ -46,8 +46,10 @@ def rank(
 ) -> None:
     """Zero-shot: the posts nearest to each label's definition, without one annotated post. A place to start reading, no measurement."""
     from narratives.readers import read_posts
-    from narratives.training import ranking
-    from narratives.training.outputs import write_predictions
+
+    with needs("train"):
+        from narratives.training import ranking
+        from narratives.training.outputs import write_predictions
 
     chosen = taxonomy.load(labels)
     posts = ranking.read_dump(read_posts(dump, format=format, text_column=text_column))
@@ -83,10 +85,12 @@ def suggest(
 
     from narratives import bundle as bundles
     from narratives.readers import read_posts
-    from narratives.training import ranking
-    from narratives.training import suggest as suggesting
-    from narratives.training.loaders import read_annotated
-    from narratives.training.outputs import write_predictions
+
+    with needs("train"):
+        from narratives.training import ranking
+        from narratives.training import suggest as suggesting
+        from narratives.training.loaders import read_annotated
+        from narratives.training.outputs import write_predictions
 
     chosen = taxonomy.load(labels)
     bundle = bundles.load(model) if model is not None else None
@@ -118,9 +122,10 @@ def check_labels(
 ) -> None:
     """Look for likely label errors, near-duplicates labelled otherwise, and posts on both sides of a split. Each is a post to read
     again."""
-    from narratives.training.label_errors import as_rows
-    from narratives.training.label_errors import check_labels as run_check
-    from narratives.training.loaders import Columns, read_annotated
+    with needs("train"):
+        from narratives.training.label_errors import as_rows
+        from narratives.training.label_errors import check_labels as run_check
+        from narratives.training.loaders import Columns, read_annotated
 
     chosen = taxonomy.load(labels)
     found = read_annotated(data, chosen, format=format, columns=Columns(text_column, label_column))

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from narratives.cli.options import OperatingPointOption, out, printable
+from narratives.cli.options import OperatingPointOption, needs, out, printable
 from narratives.config import ScoreConfig
 
 _COLOURS = {"better": "green", "worse": "red"}
@@ -30,9 +30,11 @@ def compare(
 ) -> None:
     """Compare two bundles on the same posts: paired differences with 95% intervals by label and language, and what changed sides."""
     from narratives import bundle as bundles
-    from narratives.training.compare import compare as run_compare
-    from narratives.training.journeys import part_of_data
-    from narratives.training.loaders import read_annotated
+
+    with needs("train"):
+        from narratives.training.compare import compare as run_compare
+        from narratives.training.journeys import part_of_data
+        from narratives.training.loaders import read_annotated
 
     one, two = bundles.load(first), bundles.load(second)
     posts = part_of_data(read_annotated(data, one.taxonomy), one, part)

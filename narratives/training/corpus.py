@@ -1,4 +1,4 @@
-"""Annotated posts: read, checked, split by group. The split is decided here and nowhere else."""
+"""Annotated posts: read, checked, split by group. Which group is test is decided here and nowhere else (`is_test_group`)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Split:
 
 
 def read_corpus(path: str | Path, taxonomy: Taxonomy, *, text_column: str | None = None) -> list[Post]:
-    """Read annotated posts from a file, or from all `*.jsonl` of a folder, in a fixed order.
+    """Read annotated posts from a file, or from all `*.jsonl` of a folder, in a fixed order: this project's own corpus. Commands, which
+    take data of any form, read by `loaders.read_annotated`.
 
     Raises:
         InputError: no file, or none with a post.

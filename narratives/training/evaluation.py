@@ -58,7 +58,7 @@ class Evaluation:
     errors: list[Error] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, as before, with the rest beside them. Errors are told by id: the texts are in the data."""
+        """The figures of `metrics.evaluate` at the top level, the rest beside them. Errors are told by id: the texts are in the data."""
         return {
             **self.figures,
             "model": self.model,
@@ -80,7 +80,7 @@ def evaluate_bundle(scorer: Scorer, posts: Sequence[Post], *, title: str = "") -
     probabilities = np.array([[p.probabilities[i] for i in labels] for p in predictions], dtype=np.float32)
     flagged = np.array([[i in p.labels for i in labels] for p in predictions], dtype=bool)
     thresholds = scorer.bundle.calibration.at(scorer.config.operating_point)
-    result = Evaluation(scorer.bundle.model_id, title or f"{len(posts)} posts", labels, dict(measure(scorer, posts)))
+    result = Evaluation(scorer.bundle.model_id, title or f"{len(posts)} posts", labels, dict(measure(scorer, posts, predictions)))
     for i, label in enumerate(labels):
         result.calibration[label] = calibration_bins(probabilities[:, i], targets[:, i])
         if targets[:, i].any():

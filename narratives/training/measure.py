@@ -49,7 +49,7 @@ def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: Float
         config = ScoreConfig(backend=name, evidence=False)
         backend = plugins.load("backend", plugins.BACKENDS, name)(bundle.runtime(), config)
         found = Scorer(bundle, config, backend).predict_proba(posts)
-        flipped = (found >= thresholds) != (expected >= thresholds)
+        flipped = bundle.calibration.decide(found, thresholds) != bundle.calibration.decide(expected, thresholds)
         result[name] = {
             "precision": backend.precision,
             "flipped_share": float(flipped.mean()),
@@ -89,12 +89,12 @@ def measure_point(
     """Micro-averaged precision and recall of an operating point on annotated posts, and how much of held-out real posts it flags, as
     `narratives score` does: screened, but for `high_recall`."""
     thresholds = np.array(bundle.calibration.at(name), dtype=np.float32)
-    flags = _probabilities(bundle, predictions) >= thresholds
+    flags = bundle.calibration.decide(_probabilities(bundle, predictions), thresholds)
     targets = label_targets(posts, bundle.taxonomy)
     n_right, n_flagged, n_true = int((flags & targets).sum()), int(flags.sum()), int(targets.sum())
     real = [prediction for predictions_ in held_out.values() for prediction in predictions_]
     alarms = (_probabilities(bundle, real) >= thresholds).any(axis=1)
-    if name != "high_recall":
+    if bundle.calibration.screen_at(name) is not None:
         alarms &= passes(bundle, [p.post for p in real])
     return {
         "precision": n_right / n_flagged if n_flagged else None,

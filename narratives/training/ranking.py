@@ -16,6 +16,7 @@ from narratives.errors import InputError
 from narratives.records import Post, Prediction, RejectedRecord
 from narratives.taxonomy import Taxonomy
 from narratives.text.language import detect
+from narratives.text.normalize import normalize
 from narratives.training.features import base_bundle, pool_with, read_texts
 from narratives.training.heads import Scale, describe, prior_weights
 from narratives.training.near import distinct
@@ -91,4 +92,4 @@ def as_predictions(ranked: Sequence[Ranked], taxonomy: Taxonomy) -> Iterator[Pre
     for listed in by_post.values():
         post = listed[0].post
         labels = tuple(one.label for one in sorted(listed, key=lambda one: -one.nearness))
-        yield Prediction(post, labels, {}, None, {}, language=detect(post.text).language, model=MODEL)
+        yield Prediction(post, labels, {}, None, {}, language=detect(normalize(post.text).text).language, model=MODEL)

@@ -22,10 +22,13 @@ from narratives.errors import ConfigError
 from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
 from narratives.taxonomy import Taxonomy
+from narratives.text.language import detect
+from narratives.text.normalize import normalize
 from narratives.training.corpus import label_targets
 from narratives.training.features import base_bundle, pool_with, read_texts
 from narratives.training.heads import Scale, describe, prior_weights
 from narratives.training.near import Seen, triples
+from narratives.training.ranking import MODEL
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -228,9 +231,7 @@ def as_predictions(
     wanted = [posts[s.row] for s in suggestions]
     if bundle is not None:
         return Scorer.from_bundle(bundle).predict(wanted)
-    from narratives.text.language import detect
-
     return [
-        Prediction(post, (s.label,) if s.label else (), {}, None, {}, language=detect(post.text).language, model="zero-shot:definitions")
+        Prediction(post, (s.label,) if s.label else (), {}, None, {}, language=detect(normalize(post.text).text).language, model=MODEL)
         for post, s in zip(wanted, suggestions, strict=True)
     ]

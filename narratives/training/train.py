@@ -1,4 +1,4 @@
-"""Training, from a folder of annotated posts to a bundle: one function that reads top to bottom."""
+"""Training, from annotated posts to a bundle: one function that reads top to bottom."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def train(
     """Split, fit, calibrate, evaluate, save.
 
     Args:
-        posts: annotated posts (`corpus.read_corpus`).
+        posts: annotated posts (`loaders.read_annotated`).
         folder: where the bundle goes; `<folder>.training` holds the state to resume from until it is done.
         background: dumps of real posts to take as posts without a label (`background.py`); none is needed.
         split: parts that were chosen elsewhere; None: by group, as `split_corpus` does.

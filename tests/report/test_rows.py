@@ -32,7 +32,7 @@ def test_a_file_that_is_no_output_is_refused_with_what_it_has(tmp_path: Path) ->
     with pytest.raises(InputError, match=r"posts\.csv: has no column labels, stance; found id, text. Give the output"):
         list(read_rows(path))
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(InputError, match=r"unknown ending '\.txt'; expected \.parquet, \.jsonl or \.csv"):
+    with pytest.raises(InputError, match=r"'\.txt' cannot be read back; give the \.parquet, \.jsonl or \.csv"):
         list(read_rows(tmp_path / "a.txt"))
     with pytest.raises(InputError, match="no such file; give an output of `narratives score`"):
         list(read_rows(tmp_path / "absent.parquet"))

@@ -183,7 +183,7 @@ def test_a_file_that_is_no_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no readable Parquet file"):
         open_output(tmp_path / "broken.parquet")
     (tmp_path / "o.xlsx").write_bytes(b"")
-    with pytest.raises(InputError, match=r"unknown ending '.xlsx'; expected .parquet, .jsonl or .csv, as `narratives score` writes"):
+    with pytest.raises(InputError, match=r"'.xlsx' cannot be read back; give the .parquet, .jsonl or .csv of `narratives score`"):
         open_output(tmp_path / "o.xlsx")
 
 
