@@ -53,5 +53,21 @@ def load_model(name_or_path: str | Path) -> tuple[PreTrainedModel, PreTrainedTok
     return model.eval(), tokenizer
 
 
+def usable_length(encoder: PreTrainedModel, pad_id: int, wanted: int) -> int:
+    """`wanted` tokens, or as many as the encoder has positions for."""
+    positions = int(getattr(encoder.config, "max_position_embeddings", wanted))
+    # XLM-R's positions start after the padding id: its 514 hold 512 tokens.
+    return min(wanted, positions - (pad_id + 1 if encoder.config.model_type in {"xlm-roberta", "roberta", "camembert"} else 0))
+
+
+def save_beside(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write config.json, and tokenizer.json without truncation and padding, as a bundle of kind "whole" has them."""
+    backend_tokenizer = tokenizer.backend_tokenizer
+    backend_tokenizer.no_truncation()
+    backend_tokenizer.no_padding()
+    backend_tokenizer.save(str(folder / "tokenizer.json"))
+    encoder.config.save_pretrained(folder)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:200]

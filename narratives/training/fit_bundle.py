@@ -74,11 +74,8 @@ def fit_encoder_bundle(
     say(f"loading {config.base_model}")
     is_bundled = config.base_model == bundled.NAME
     encoder, tokenizer = bundled.load_model() if is_bundled else hub.load_model(config.base_model)
-    positions = int(getattr(encoder.config, "max_position_embeddings", config.max_length))
     pad_id = int(tokenizer.pad_token_id or 0)
-    # XLM-R's positions start after the padding id: its 514 hold 512 tokens.
-    usable = positions - (pad_id + 1 if encoder.config.model_type in {"xlm-roberta", "roberta", "camembert"} else 0)
-    config = dataclasses.replace(config, max_length=min(config.max_length, usable))
+    config = dataclasses.replace(config, max_length=hub.usable_length(encoder, pad_id, config.max_length))
     prefix = bundled.PREFIX if is_bundled else ""
     model = NarrativeModel(encoder, n_labels=len(taxonomy), n_stances=len(STANCES), dropout=config.dropout)
     fit(
@@ -103,11 +100,7 @@ def fit_encoder_bundle(
 
     say("exporting the runtime graph")
     weights = {**heads, **{f"encoder.{key}": value for key, value in encoder_state.items()}}
-    backend_tokenizer = tokenizer.backend_tokenizer
-    backend_tokenizer.no_truncation()
-    backend_tokenizer.no_padding()
-    backend_tokenizer.save(str(scratch / "tokenizer.json"))
-    encoder.config.save_pretrained(scratch)
+    hub.save_beside(encoder, tokenizer, scratch)
     export_graph(model, scratch / "model.onnx")
     extra = {file: scratch / file for file in ("tokenizer.json", "config.json", "model.onnx")}
     return _unmeasured(name, taxonomy, text, config, "whole", "", reading, weights), extra

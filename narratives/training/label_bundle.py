@@ -53,15 +53,9 @@ def base_of(config: TrainConfig, scratch: Path) -> ModelBundle:
     except ImportError as error:
         raise MissingDependency(error.name or "transformers", "train") from error
     encoder, tokenizer = hub.load_model(config.base_model)
-    backend_tokenizer = tokenizer.backend_tokenizer
-    backend_tokenizer.no_truncation()
-    backend_tokenizer.no_padding()
-    backend_tokenizer.save(str(scratch / "tokenizer.json"))
-    encoder.config.save_pretrained(scratch)
+    hub.save_beside(encoder, tokenizer, scratch)
     state = {f"encoder.{k}": v.detach().float().numpy() for k, v in encoder.state_dict().items() if v.is_floating_point()}
     pad_id = int(tokenizer.pad_token_id or 0)
-    positions = int(getattr(encoder.config, "max_position_embeddings", config.max_length))
-    usable = positions - (pad_id + 1 if encoder.config.model_type in {"xlm-roberta", "roberta", "camembert"} else 0)
     hidden = int(encoder.config.hidden_size)
     zeros = {name: np.zeros(shape, np.float32) for name, shape in _head_shapes(0, hidden).items()}
     return dataclasses.replace(
@@ -69,7 +63,7 @@ def base_of(config: TrainConfig, scratch: Path) -> ModelBundle:
         kind="whole",
         base_model=config.base_model,
         base_sha256="",
-        reading=Reading(max_length=min(config.max_length, usable), pad_id=pad_id, latin_kazakh_to_cyrillic=True),
+        reading=Reading(max_length=hub.usable_length(encoder, pad_id, config.max_length), pad_id=pad_id, latin_kazakh_to_cyrillic=True),
         weights={**state, **zeros},
         path=scratch,
     )
