@@ -1,8 +1,9 @@
 """Takes decisions over when a file was scored again: another model, more posts, another order.
 
-A post is the same where channel, id and text are the same; one without an id, where channel and text are. Events are repeated one by one
-for the rows of the new version, so that undo goes back through them as before. What is carried stays where it was, too; a post that is
-gone, or was edited, has its decisions under the old version alone, and `narratives export` writes them.
+A post is the same where channel, id and text are the same; one without an id of its own (`records.place_id`), where channel and text are:
+with another text it is gone, for nothing tells that it was edited. Events are repeated one by one for the rows of the new version, so that
+undo goes back through them as before. What is carried stays where it was, too; a post that is gone, or was edited, has its decisions under
+the old version alone, and `narratives export` writes them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from narratives.review.database import Database
+from narratives.records import PLACE_ID
+from narratives.review.database import Database, quoted
 from narratives.review.rows import Scored
 from narratives.review.store import Store
 from narratives.review.texts import Texts, item_of
@@ -29,7 +31,8 @@ _UNMATCHED = (
     "AND NOT EXISTS (SELECT 1 FROM matches m WHERE m.output = :output AND m.item = i.item)"
 )
 _FOUND = "SELECT m.found FROM decisions d JOIN matches m ON m.output = ? AND m.item = d.item WHERE d.event = ?"
-_NO_ID = "i.post_id = 'row' || (i.row + 1)"
+_NAMELESS = "is_place_id(i.post_id)"
+_NAMELESS_HERE = f"(f.id IS NULL OR regexp_full_match(f.id, {quoted(PLACE_ID)}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,8 @@ def carry_over(store: Store, scored: Scored, database: Database, texts: Texts) -
 
 def _left(store: Store, output: str) -> dict[str, int]:
     query = (
-        "SELECT why, count(*) FROM (SELECT DISTINCT m.why, i.channel, i.post_id, "  # noqa: S608
-        f"CASE WHEN {_NO_ID} THEN i.text END FROM matches m JOIN items i USING (item) "
+        "SELECT why, count(*) FROM (SELECT DISTINCT m.why, i.channel, "  # noqa: S608
+        f"CASE WHEN NOT {_NAMELESS} THEN i.post_id END, CASE WHEN {_NAMELESS} THEN i.text END FROM matches m JOIN items i USING (item) "
         "WHERE m.output = ? AND m.found IS NULL AND m.item IN (SELECT item FROM standing)) GROUP BY why"
     )
     with store.reading() as db:
@@ -104,12 +107,12 @@ class _Candidate:
 
 def _candidates(store: Store, output: str, database: Database) -> dict[int, _Candidate]:
     with store.reading() as db:
-        query = f"SELECT i.item, i.output, i.row, i.channel, i.post_id, CASE WHEN {_NO_ID} THEN i.text END {_UNMATCHED}"
+        query = f"SELECT i.item, i.output, i.row, i.channel, i.post_id, CASE WHEN {_NAMELESS} THEN i.text END {_UNMATCHED}"
         wanted = db.execute(query, {"output": output}).fetchall()
     found = {item: _Candidate((of, row), []) for item, of, row, *_ in wanted}
     named = [(item, channel, post_id) for item, _, _, channel, post_id, text in wanted if text is None]
     nameless = [(item, channel, text) for item, _, _, channel, _, text in wanted if text is not None]
-    for column, posts, where in (("f.id", named, "true"), ("coalesce(f.text, '')", nameless, "f.id IS NULL")):
+    for column, posts, where in (("f.id", named, "true"), ("coalesce(f.text, '')", nameless, _NAMELESS_HERE)):
         if not posts:
             continue
         items, channels, values = zip(*posts, strict=True)
