@@ -32,7 +32,6 @@ _UNMATCHED = (
 )
 _FOUND = "SELECT m.found FROM decisions d JOIN matches m ON m.output = ? AND m.item = d.item WHERE d.event = ?"
 _NAMELESS = "is_place_id(i.post_id)"
-_NAMELESS_HERE = f"(f.id IS NULL OR regexp_full_match(f.id, {quoted(PLACE_ID)}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,31 @@ def _match(store: Store, scored: Scored, database: Database, texts: Texts) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A decided post: `place` is its output and row there, `rows` those of this version with its channel and id."""
+    """A decided post: `place` is its output and row there, `rows` those of this version with its channel and id: for a post
+    without an id of its own, the one with its channel and text that it is paired with."""
 
     place: tuple[str, int]
     rows: list[int]
+
+
+_BY_ID = """
+SELECT w.item, f.file_row_number FROM wanted w JOIN {file} f ON f.id = w.post_id AND f.channel IS NOT DISTINCT FROM w.channel
+ORDER BY f.file_row_number"""
+# Of equal posts the n-th that was decided is the n-th here, or the last: all pairs of posts without words, say, would be millions.
+_BY_TEXT = """
+WITH here AS MATERIALIZED (
+    SELECT f.channel, coalesce(f.text, '') AS text, f.file_row_number AS row FROM {file} f
+    SEMI JOIN wanted w ON w.text = coalesce(f.text, '') AND w.channel IS NOT DISTINCT FROM f.channel
+    WHERE f.id IS NULL OR regexp_full_match(f.id, {place_id})),
+numbered AS (SELECT *, row_number() OVER (PARTITION BY channel, text ORDER BY row) AS n FROM here),
+counted AS (SELECT channel, text, count(*) AS n FROM here GROUP BY channel, text),
+decided AS (
+    SELECT w.item, w.channel, w.text, least(c.n, row_number() OVER (PARTITION BY w.output, w.channel, w.text ORDER BY w.row)) AS n
+    FROM wanted w JOIN counted c ON c.text = w.text AND c.channel IS NOT DISTINCT FROM w.channel)
+SELECT d.item, h.row FROM decided d JOIN numbered h ON h.n = d.n AND h.text = d.text AND h.channel IS NOT DISTINCT FROM d.channel"""
+_WANTED = pa.schema(
+    {"item": pa.int64(), "output": pa.string(), "row": pa.int64(), "channel": pa.string(), "post_id": pa.string(), "text": pa.string()}
+)
 
 
 def _candidates(store: Store, output: str, database: Database) -> dict[int, _Candidate]:
@@ -110,21 +130,15 @@ def _candidates(store: Store, output: str, database: Database) -> dict[int, _Can
         query = f"SELECT i.item, i.output, i.row, i.channel, i.post_id, CASE WHEN {_NAMELESS} THEN i.text END {_UNMATCHED}"
         wanted = db.execute(query, {"output": output}).fetchall()
     found = {item: _Candidate((of, row), []) for item, of, row, *_ in wanted}
-    named = [(item, channel, post_id) for item, _, _, channel, post_id, text in wanted if text is None]
-    nameless = [(item, channel, text) for item, _, _, channel, _, text in wanted if text is not None]
-    for column, posts, where in (("f.id", named, "true"), ("coalesce(f.text, '')", nameless, _NAMELESS_HERE)):
+    named = [post for post in wanted if post[-1] is None]
+    nameless = [post for post in wanted if post[-1] is not None]
+    for posts, query in ((named, _BY_ID), (nameless, _BY_TEXT)):
         if not posts:
             continue
-        items, channels, values = zip(*posts, strict=True)
-        table = pa.table(
-            {"item": pa.array(items, pa.int64()), "channel": pa.array(channels, pa.string()), "value": pa.array(values, pa.string())}
-        )
+        table = pa.table(list(zip(*posts, strict=True)), schema=_WANTED)
         with database.connection() as duck:
             duck.register("wanted", table)
-            pairs = duck.execute(
-                f"SELECT w.item, f.file_row_number FROM wanted w JOIN {database.file} f "  # noqa: S608
-                f"ON {column} = w.value AND f.channel IS NOT DISTINCT FROM w.channel WHERE {where} ORDER BY 2"
-            ).fetchall()
+            pairs = duck.execute(query.format(file=database.file, place_id=quoted(PLACE_ID))).fetchall()
             duck.unregister("wanted")
         for item, row in pairs:
             found[item].rows.append(row)

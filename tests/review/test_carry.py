@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from narratives.review.figures import measure
 from narratives.review.index import Index
 from narratives.review.server import opened
 from narratives.review.store import Choice
-from narratives.review.texts import item_of
+from narratives.review.texts import Texts, item_of
 from narratives.scorer import Scorer
 from tests.review.conftest import LABELS, prediction, write
 
@@ -305,6 +305,33 @@ def test_an_output_that_leaves_ids_empty_carries_over_too(path: Path) -> None:
     with version(path, [nameless(n) for n in (1, 5)]) as new:
         assert [s.row for s in new.store.standing(new.scored.digest)] == [0]
     assert len(exported(path)) == 1
+
+
+def test_of_equal_posts_without_an_id_each_keeps_its_decision_and_each_is_looked_at_once(
+    tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    of_rows = Texts.of_rows
+
+    def counting(texts: Texts, rows: Sequence[int]) -> dict[int, str]:
+        looked_at.extend(rows)
+        return of_rows(texts, rows)
+
+    monkeypatch.setattr(Texts, "of_rows", counting)
+    empty = [("а", "")] * 30
+    path = score(scorer, tmp_path / "first", {"a.csv": [*empty, ("б", "")]})
+    with opened(path) as old:
+        decide_rows(old, *((row, ("rain",) if row % 2 else ()) for row in range(31)))
+    score(scorer, tmp_path / "second", {"a.csv": [("б", ""), BROKEN, *empty]})
+    with opened(path) as new:
+        assert new.carried == Carried(n_posts=31)
+        labels = [labels for _, _, labels in stands_by_text(new)]
+        assert labels == [(), *(("rain",) if row % 2 else () for row in range(30))]
+    assert len(looked_at) == 31
+    assert len(exported_by_text(path)) == 31
+    score(scorer, tmp_path / "third", {"a.csv": [*empty[:2], ("б", "")]})
+    with opened(path) as fewer:
+        assert stands_by_text(fewer) == [("а", "", ()), ("а", "", ("rain",)), ("б", "", ())], "the last decided on stands"
 
 
 @pytest.mark.parametrize(
