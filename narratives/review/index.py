@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from narratives.errors import InputError
+from narratives.records import probability_column
 from narratives.review.carry import carry_over
 from narratives.review.database import Database, quoted
 from narratives.review.filters import NO_LABEL, ORDER, REVIEWED_SQL, Filter, conditions
@@ -85,7 +86,7 @@ class Index:
     def _build(self) -> None:
         ids = self.scored.label_ids
         bits = " | ".join(f"(CASE WHEN list_contains(labels, {quoted(i)}) THEN {1 << n} ELSE 0 END)::BIGINT" for n, i in enumerate(ids))
-        columns = ['"' + f"p_{i}".replace('"', '""') + '"' for i in ids]
+        columns = ['"' + probability_column(i).replace('"', '""') + '"' for i in ids]
         bits = f"CASE WHEN len(labels) = 0 THEN 0 ELSE {bits} END"
         # How far a probability is from its threshold, as a share of the way to 0 or 1: labels with different thresholds compare.
         numbered = [f"p{n}" for n in range(len(ids))]
