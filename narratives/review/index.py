@@ -2,7 +2,8 @@
 
 The numbers of every post (labels as bits, probabilities, time, views) are a DuckDB table made when the page opens, some 100 bytes a
 post; what is computed from probabilities is a view over it, so that opening does not wait for it. Texts stay on disk (`texts.py`). In the
-background they are copied for search and for the list's lines, and the flagged ones are clustered into reposts.
+background their first lines are copied for the list, the flagged posts are clustered into reposts, and the words of all are numbered for
+search (`words.py`).
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Index:
         self.n_posts, self.n_flagged = self._one("SELECT count(*), count(*) FILTER (bits <> 0) FROM posts")
 
     def _prepare(self) -> None:
-        """In the background: texts for search, clusters."""
+        """In the background: first lines of flagged posts, their clusters, first lines of all posts, the words that search looks into."""
         self._asked.wait(self._patience_s)
         try:
             with self._connection() as db:
