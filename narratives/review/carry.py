@@ -59,10 +59,12 @@ def carry_over(store: Store, scored: Scored, database: Database, texts: Texts) -
     _match(store, scored, database, texts)
     with store.writing() as db:
         carried = _repeat(store, db, scored.digest)
-    return Carried(carried, **{f"n_{why if why != 'label' else 'labels'}": n for why, n in _left(store, scored.digest).items()})
+    left = _left(store, scored.digest)
+    return Carried(carried, n_gone=left.get("gone", 0), n_edited=left.get("edited", 0), n_labels=left.get("label", 0))
 
 
-def _left(store: Store, output: str) -> dict[str, int]:
+def _left(store: Store, output: str) -> dict[Why, int]:
+    """How many posts have decisions that stay under other versions, and why."""
     query = (
         "SELECT why, count(*) FROM (SELECT DISTINCT m.why, i.channel, "  # noqa: S608
         f"CASE WHEN NOT {_NAMELESS} THEN i.post_id END, CASE WHEN {_NAMELESS} THEN i.text END FROM matches m JOIN items i USING (item) "
