@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from narratives.records import PLACE_ID
 from narratives.review.database import Database, quoted
-from narratives.review.rows import Scored
+from narratives.review.rows import OpenedOutput
 from narratives.review.store import Store
 from narratives.review.texts import Texts, item_of
 
@@ -52,7 +52,7 @@ class Carried:
         return self.n_gone + self.n_edited + self.n_labels
 
 
-def carry_over(store: Store, scored: Scored, database: Database, texts: Texts) -> Carried:
+def carry_over(store: Store, scored: OpenedOutput, database: Database, texts: Texts) -> Carried:
     """Take over what was decided on other versions of the file. Nothing is done twice; what was undone stays undone."""
     if all(output == scored.digest for output in store.outputs()):
         return Carried()
@@ -77,7 +77,7 @@ def _left(store: Store, output: str) -> dict[Why, int]:
 # ---- which row is which post ------------------------------------------------------------------------------------------
 
 
-def _match(store: Store, scored: Scored, database: Database, texts: Texts) -> None:
+def _match(store: Store, scored: OpenedOutput, database: Database, texts: Texts) -> None:
     """Write down for each decided post of other versions which post of this one it is, or why there is none."""
     candidates = _candidates(store, scored.digest, database)
     if not candidates:
@@ -171,7 +171,7 @@ def _of_same_text(store: Store, texts: Texts, candidates: Mapping[int, _Candidat
     return same
 
 
-def _write_matches(store: Store, scored: Scored, texts: Texts, matches: Mapping[int, int | Why]) -> None:
+def _write_matches(store: Store, scored: OpenedOutput, texts: Texts, matches: Mapping[int, int | Why]) -> None:
     # In parts: a match by itself changes nothing, so others may write between, and what a kill leaves is gone on with.
     pairs = sorted(((found, item) for item, found in matches.items() if isinstance(found, int)))
     lost = [(scored.digest, item, why) for item, why in matches.items() if isinstance(why, str)]

@@ -24,7 +24,7 @@ from narratives.records import probability_column
 from narratives.review.carry import carry_over
 from narratives.review.database import Database, quoted
 from narratives.review.filters import NO_LABEL, ORDER, REVIEWED_SQL, Filter, conditions
-from narratives.review.rows import Scored
+from narratives.review.rows import OpenedOutput
 from narratives.review.store import Change, Store
 from narratives.review.texts import Texts
 
@@ -47,7 +47,7 @@ class Snapshot:
 class Index:
     """Opens a scored file; `mirror` keeps what stands in the store beside it for filters."""
 
-    def __init__(self, scored: Scored, store: Store) -> None:
+    def __init__(self, scored: OpenedOutput, store: Store) -> None:
         self.scored, self.store = scored, store
         self._database = Database(scored.parquet)
         self._connection = self._database.connection

@@ -27,7 +27,7 @@ MAX_LABELS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class OpenedOutput:
     """An output that can be reviewed. `parquet` is the file itself, or its copy in the cache; `digest` is the sha256 of `path`.
 
     `thresholds` are in label order; `thresholds_known` is False where no manifest stood beside the output and 0.5 stands in.
@@ -50,7 +50,7 @@ class Scored:
         return self.path.with_name(f"{self.path.stem}.decisions.sqlite")
 
 
-def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> Scored:
+def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> OpenedOutput:
     """Open what `narratives score` wrote.
 
     Args:
@@ -72,7 +72,7 @@ def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> Scored
     parquet = (
         path if file.format == "parquet" else cached(f"review/{digest[:32]}", "rows.parquet", lambda target: _convert(file, target, labels))
     )
-    return Scored(path, parquet, digest, _definitions(labels, taxonomy_name), thresholds, known)
+    return OpenedOutput(path, parquet, digest, _definitions(labels, taxonomy_name), thresholds, known)
 
 
 def _thresholds(path: Path, labels: tuple[str, ...]) -> tuple[tuple[float, ...], bool]:

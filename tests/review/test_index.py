@@ -13,7 +13,7 @@ from narratives.errors import ConfigError, InputError
 from narratives.report.rows import read_rows
 from narratives.review.filters import Filter
 from narratives.review.index import Index
-from narratives.review.rows import Scored, open_output
+from narratives.review.rows import OpenedOutput, open_output
 from narratives.review.server import opened
 from narratives.review.store import Store
 from narratives.writers.delimited import CsvWriter
@@ -183,7 +183,7 @@ def test_a_csv_that_went_through_a_spreadsheet_is_shown_as_it_is_reported(tmp_pa
     assert (reported.truncated, reported.screened, reported.labels) == (True, False, (LABELS[1], LABELS[2]))
 
 
-def test_thresholds_come_from_the_manifest_or_are_said_to_be_unknown(scored: Scored, tmp_path: Path) -> None:
+def test_thresholds_come_from_the_manifest_or_are_said_to_be_unknown(scored: OpenedOutput, tmp_path: Path) -> None:
     assert scored.thresholds[1] == 0.33
     assert scored.thresholds_known
     alone = open_output(write(tmp_path / "alone.parquet", small(), manifest=False))
