@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from narratives import plugins
 from narratives.errors import InputError, RecordError
 from narratives.readers import read_posts
-from narratives.records import Post, Prediction, RejectedRecord
+from narratives.records import Post, Prediction, RejectedRecord, place_id
 from narratives.storage import Location
 from narratives.writers import Writer
 from narratives.writers.table import to_batch
@@ -185,7 +185,7 @@ def cut(file: Location, number: int, *, format: str, text_column: str | None, pa
                     rejected.append(item)
                 else:
                     # A row without an id could never be decided on: it gets its place in the file.
-                    posts.append(item if item.id is not None else replace(item, id=f"{id_prefix}row{position}"))
+                    posts.append(item if item.id is not None else replace(item, id=place_id(position, id_prefix)))
                 upcoming = next(records, None)
             yield Part(PartId(number, part_number), posts, rejected, n_records, upcoming is None)
             if upcoming is None:

@@ -109,6 +109,25 @@ class RejectedRecord:
         return cls(error.path, error.line, error.field, error.reason, record[: cls.MAX_RECORD_CHARACTERS])
 
 
+PLACE_ID = r"(?s:.*:)?row[0-9]+"
+"""What `place_id` gives, as a regular expression to match in full; Python and DuckDB read it alike."""
+
+_PLACE_ID = re.compile(PLACE_ID)
+
+
+def place_id(position: int, prefix: str = "") -> str:
+    """The id of a post that has none of its own: its position in its file, from 1, behind a prefix that tells the file.
+
+    It says where a post stands, not which post it is: the same posts in another order have other ones.
+    """
+    return f"{prefix}row{position}"
+
+
+def is_place_id(post_id: str) -> bool:
+    """Whether an id is one of `place_id`, so that it does not tell which post it is."""
+    return _PLACE_ID.fullmatch(post_id) is not None
+
+
 # The columns of every output, in this order; p_<label> and p_<stance> stand where `column_names` puts them.
 _POST_COLUMNS = (
     "id", "text", "channel", "published_at", "url", "views", "forwards", "forwarded_from", "forwarded_at",

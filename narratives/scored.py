@@ -1,4 +1,4 @@
-"""An output of `narratives score`, opened: its columns, its rows as they stand in the file, and the manifest beside it.
+"""An output of `narratives score`, opened: its columns, its rows, as they stand in the file or in their types, and the manifest beside it.
 
 What a row means is for those who ask: `report/rows.py` counts them, `review/rows.py` shows them, `exports/convert.py` writes them again.
 """
@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 import pyarrow as pa
@@ -19,13 +20,54 @@ import pyarrow.parquet as pq
 
 from narratives import plugins, records
 from narratives.errors import InputError, RecordError
+from narratives.readers.fields import parse_count, parse_labels, parse_time
+from narratives.records import STANCES, Stance, probability_column
 from narratives.writers.delimited import plain_cell
 
 _BATCH_ROWS = 2048
 _MAX_CELL_CHARACTERS = 2**24
 
 Record = dict[str, object]
-"""A row: typed values of Parquet and JSON, or the cells of CSV as text, None where empty."""
+"""A row as it stands in the file: typed values of Parquet and JSON, or the cells of CSV as text, None where empty."""
+
+
+class EvidenceCell(TypedDict):
+    """`records.Evidence` with its words; None where the file has them not."""
+
+    label: str
+    start: int
+    end: int
+    weight: float
+    text: str | None
+
+
+class Cells(TypedDict):
+    """The columns of an output, but for the probabilities; times are UTC."""
+
+    id: str | None
+    text: str
+    channel: str | None
+    published_at: datetime | None
+    url: str | None
+    views: int | None
+    forwards: int | None
+    forwarded_from: str | None
+    forwarded_at: datetime | None
+    language: str | None
+    labels: tuple[str, ...]
+    stance: Stance | None
+    evidence: list[EvidenceCell]
+    truncated: bool
+    screened: bool
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A row in the types of its columns. `probabilities` has every label and every stance, with None where it is unknown."""
+
+    cells: Cells
+    probabilities: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +118,81 @@ class ScoredFile:
             RecordError: a line is no JSON object.
         """
         return _FORMATS[self.format].records(self.path)
+
+    def rows(self) -> Iterator[ScoredRow]:
+        """Its rows in the types of their columns, in order, in constant memory.
+
+        Raises:
+            InputError: as `labels` and `records`.
+            RecordError: as `records`, or a row holds what no output does; its line is the number of the row, from 1.
+        """
+        labels = self.labels
+        for number, record in enumerate(self.records(), start=1):
+            try:
+                row = typed(record, labels)
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
+                raise RecordError(self.path, number, None, f"is no row of `narratives score`: {error}") from error
+            yield row
+
+
+def typed(record: Record, labels: Sequence[str]) -> ScoredRow:
+    """A row in the types of its columns, the same from each format; a column that is not there is unknown.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: it holds what no output does.
+    """
+
+    def words(name: str) -> str | None:
+        value = record.get(name)
+        return None if value is None else str(value)
+
+    def count(name: str) -> int | None:
+        value = record.get(name)
+        return None if value is None else parse_count(value)
+
+    def instant(name: str) -> datetime | None:
+        value = record.get(name)
+        return None if value is None else parse_time(value)
+
+    def probability(name: str) -> float | None:
+        value = record.get(probability_column(name))
+        return value if value is None or isinstance(value, float) else float(str(value))
+
+    def flag(name: str) -> bool:
+        return str(record.get(name)).lower() == "true"  # a spreadsheet writes TRUE
+
+    text, stance = record.get("text") or "", record.get("stance")
+    if not isinstance(text, str):
+        raise ValueError('field "text" is no text')
+    cells: Cells = {
+        "id": words("id"),
+        "text": text,
+        "channel": words("channel"),
+        "published_at": instant("published_at"),
+        "url": words("url"),
+        "views": count("views"),
+        "forwards": count("forwards"),
+        "forwarded_from": words("forwarded_from"),
+        "forwarded_at": instant("forwarded_at"),
+        "language": words("language"),
+        "labels": parse_labels(record.get("labels") or ()),
+        "stance": stance if stance in STANCES else None,
+        "evidence": _evidence(record.get("evidence")),
+        "truncated": flag("truncated"),
+        "screened": flag("screened"),
+        "model": words("model"),
+    }
+    return ScoredRow(cells, {name: probability(name) for name in (*labels, *STANCES)})
+
+
+def _evidence(value: object) -> list[EvidenceCell]:
+    items = orjson.loads(value) if isinstance(value, str) else value or []
+    if not isinstance(items, list):
+        raise ValueError('field "evidence" is no list')
+    return [
+        {"label": str(e["label"]), "start": int(e["start"]), "end": int(e["end"]), "weight": float(e["weight"]), "text": e.get("text")}
+        for e in items
+    ]
 
 
 def open_scored(path: str | Path, *, format: str | None = None) -> ScoredFile:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-import orjson
-
-from narratives.errors import InputError, RecordError
-from narratives.readers.fields import parse_count, parse_labels, parse_time
-from narratives.records import STANCES, Evidence, Stance
-from narratives.scored import open_scored
+from narratives.errors import InputError
+from narratives.records import Evidence, Stance
+from narratives.scored import ScoredRow, open_scored
 
 _NEEDED = ("id", "text", "labels", "stance")
-_PREFIX = "p_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,55 +50,33 @@ def read_rows(path: Path) -> Iterator[Row]:
     file = open_scored(path)
     file.require(_NEEDED)
     labels = file.labels
-    number = 0
-    for number, record in enumerate(file.records(), start=1):
-        yield _row(record, labels, path, number)
-    if not number:
+    number = -1
+    for number, row in enumerate(file.rows()):
+        yield _row(number, row, labels)
+    if number < 0:
         raise InputError(path, "holds no rows")
 
 
-def _row(record: Mapping[str, object], labels: tuple[str, ...], path: Path, number: int) -> Row:
-    def instant(name: str) -> datetime | None:
-        value = record.get(name)
-        return None if value is None else parse_time(value).astimezone(UTC)
-
-    def count(name: str) -> int | None:
-        value = record.get(name)
-        return None if value is None else parse_count(value)
-
-    def words(name: str) -> str | None:
-        value = record.get(name)
-        return None if value is None or value == "" else str(value)
-
-    try:
-        stance = record.get("stance")
-        return Row(
-            number=number - 1,
-            id=words("id"),
-            text=str(record.get("text") or ""),
-            channel=words("channel"),
-            published_at=instant("published_at"),
-            url=words("url"),
-            views=count("views"),
-            forwards=count("forwards"),
-            forwarded_from=words("forwarded_from"),
-            forwarded_at=instant("forwarded_at"),
-            language=words("language"),
-            labels=parse_labels(record.get("labels") or ()),
-            stance=stance if stance in STANCES else None,
-            stance_probability=float(str(record[_PREFIX + str(stance)])) if record.get(_PREFIX + str(stance)) is not None else None,
-            probabilities={i: float(str(record[_PREFIX + i])) for i in labels if record.get(_PREFIX + i) is not None},
-            evidence=_evidence(record.get("evidence")),
-            truncated=str(record.get("truncated")).lower() == "true",
-            screened=str(record.get("screened")).lower() == "true",
-            model=words("model") or "",
-        )
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise RecordError(path, number, None, f"is no row of `narratives score`: {error}") from error
-
-
-def _evidence(value: object) -> tuple[Evidence, ...]:
-    items = orjson.loads(value) if isinstance(value, str) else value
-    if not isinstance(items, list):
-        return ()
-    return tuple(Evidence(str(e["label"]), int(e["start"]), int(e["end"]), float(e["weight"])) for e in items)
+def _row(number: int, row: ScoredRow, labels: Sequence[str]) -> Row:
+    cells, stance = row.cells, row.cells["stance"]
+    return Row(
+        number=number,
+        id=cells["id"] or None,
+        text=cells["text"],
+        channel=cells["channel"] or None,
+        published_at=cells["published_at"],
+        url=cells["url"] or None,
+        views=cells["views"],
+        forwards=cells["forwards"],
+        forwarded_from=cells["forwarded_from"] or None,
+        forwarded_at=cells["forwarded_at"],
+        language=cells["language"] or None,
+        labels=cells["labels"],
+        stance=stance,
+        stance_probability=None if stance is None else row.probabilities[stance],
+        probabilities={label: known for label in labels if (known := row.probabilities[label]) is not None},
+        evidence=tuple(Evidence(e["label"], e["start"], e["end"], e["weight"]) for e in cells["evidence"]),
+        truncated=cells["truncated"],
+        screened=cells["screened"],
+        model=cells["model"] or "",
+    )

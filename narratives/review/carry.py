@@ -1,8 +1,9 @@
 """Takes decisions over when a file was scored again: another model, more posts, another order.
 
-A post is the same where channel, id and text are the same; one without an id, where channel and text are. Events are repeated one by one
-for the rows of the new version, so that undo goes back through them as before. What is carried stays where it was, too; a post that is
-gone, or was edited, has its decisions under the old version alone, and `narratives export` writes them.
+A post is the same where channel, id and text are the same; one without an id of its own (`records.place_id`), where channel and text are:
+with another text it is gone, for nothing tells that it was edited. Events are repeated one by one for the rows of the new version, so that
+undo goes back through them as before. What is carried stays where it was, too; a post that is gone, or was edited, has its decisions under
+the old version alone, and `narratives export` writes them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from narratives.review.database import Database
-from narratives.review.rows import Scored
+from narratives.records import PLACE_ID
+from narratives.review.database import Database, quoted
+from narratives.review.rows import OpenedOutput
 from narratives.review.store import Store
 from narratives.review.texts import Texts, item_of
 
@@ -29,7 +31,7 @@ _UNMATCHED = (
     "AND NOT EXISTS (SELECT 1 FROM matches m WHERE m.output = :output AND m.item = i.item)"
 )
 _FOUND = "SELECT m.found FROM decisions d JOIN matches m ON m.output = ? AND m.item = d.item WHERE d.event = ?"
-_NO_ID = "i.post_id = 'row' || (i.row + 1)"
+_NAMELESS = "is_place_id(i.post_id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,22 @@ class Carried:
         return self.n_gone + self.n_edited + self.n_labels
 
 
-def carry_over(store: Store, scored: Scored, database: Database, texts: Texts) -> Carried:
+def carry_over(store: Store, scored: OpenedOutput, database: Database, texts: Texts) -> Carried:
     """Take over what was decided on other versions of the file. Nothing is done twice; what was undone stays undone."""
     if all(output == scored.digest for output in store.outputs()):
         return Carried()
     _match(store, scored, database, texts)
     with store.writing() as db:
         carried = _repeat(store, db, scored.digest)
-    return Carried(carried, **{f"n_{why if why != 'label' else 'labels'}": n for why, n in _left(store, scored.digest).items()})
+    left = _left(store, scored.digest)
+    return Carried(carried, n_gone=left.get("gone", 0), n_edited=left.get("edited", 0), n_labels=left.get("label", 0))
 
 
-def _left(store: Store, output: str) -> dict[str, int]:
+def _left(store: Store, output: str) -> dict[Why, int]:
+    """How many posts have decisions that stay under other versions, and why."""
     query = (
-        "SELECT why, count(*) FROM (SELECT DISTINCT m.why, i.channel, i.post_id, "  # noqa: S608
-        f"CASE WHEN {_NO_ID} THEN i.text END FROM matches m JOIN items i USING (item) "
+        "SELECT why, count(*) FROM (SELECT DISTINCT m.why, i.channel, "  # noqa: S608
+        f"CASE WHEN NOT {_NAMELESS} THEN i.post_id END, CASE WHEN {_NAMELESS} THEN i.text END FROM matches m JOIN items i USING (item) "
         "WHERE m.output = ? AND m.found IS NULL AND m.item IN (SELECT item FROM standing)) GROUP BY why"
     )
     with store.reading() as db:
@@ -73,7 +77,7 @@ def _left(store: Store, output: str) -> dict[str, int]:
 # ---- which row is which post ------------------------------------------------------------------------------------------
 
 
-def _match(store: Store, scored: Scored, database: Database, texts: Texts) -> None:
+def _match(store: Store, scored: OpenedOutput, database: Database, texts: Texts) -> None:
     """Write down for each decided post of other versions which post of this one it is, or why there is none."""
     candidates = _candidates(store, scored.digest, database)
     if not candidates:
@@ -96,32 +100,47 @@ def _match(store: Store, scored: Scored, database: Database, texts: Texts) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A decided post: `place` is its output and row there, `rows` those of this version with its channel and id."""
+    """A decided post: `place` is its output and row there, `rows` those of this version with its channel and id: for a post
+    without an id of its own, the one with its channel and text that it is paired with."""
 
     place: tuple[str, int]
     rows: list[int]
 
 
+_BY_ID = """
+SELECT w.item, f.file_row_number FROM wanted w JOIN {file} f ON f.id = w.post_id AND f.channel IS NOT DISTINCT FROM w.channel
+ORDER BY f.file_row_number"""
+# Of equal posts the n-th that was decided is the n-th here, or the last: all pairs of posts without words, say, would be millions.
+_BY_TEXT = """
+WITH here AS MATERIALIZED (
+    SELECT f.channel, coalesce(f.text, '') AS text, f.file_row_number AS row FROM {file} f
+    SEMI JOIN wanted w ON w.text = coalesce(f.text, '') AND w.channel IS NOT DISTINCT FROM f.channel
+    WHERE f.id IS NULL OR regexp_full_match(f.id, {place_id})),
+numbered AS (SELECT *, row_number() OVER (PARTITION BY channel, text ORDER BY row) AS n FROM here),
+counted AS (SELECT channel, text, count(*) AS n FROM here GROUP BY channel, text),
+decided AS (
+    SELECT w.item, w.channel, w.text, least(c.n, row_number() OVER (PARTITION BY w.output, w.channel, w.text ORDER BY w.row)) AS n
+    FROM wanted w JOIN counted c ON c.text = w.text AND c.channel IS NOT DISTINCT FROM w.channel)
+SELECT d.item, h.row FROM decided d JOIN numbered h ON h.n = d.n AND h.text = d.text AND h.channel IS NOT DISTINCT FROM d.channel"""
+_WANTED = pa.schema(
+    {"item": pa.int64(), "output": pa.string(), "row": pa.int64(), "channel": pa.string(), "post_id": pa.string(), "text": pa.string()}
+)
+
+
 def _candidates(store: Store, output: str, database: Database) -> dict[int, _Candidate]:
     with store.reading() as db:
-        query = f"SELECT i.item, i.output, i.row, i.channel, i.post_id, CASE WHEN {_NO_ID} THEN i.text END {_UNMATCHED}"
+        query = f"SELECT i.item, i.output, i.row, i.channel, i.post_id, CASE WHEN {_NAMELESS} THEN i.text END {_UNMATCHED}"
         wanted = db.execute(query, {"output": output}).fetchall()
     found = {item: _Candidate((of, row), []) for item, of, row, *_ in wanted}
-    named = [(item, channel, post_id) for item, _, _, channel, post_id, text in wanted if text is None]
-    nameless = [(item, channel, text) for item, _, _, channel, _, text in wanted if text is not None]
-    for column, posts, where in (("f.id", named, "true"), ("coalesce(f.text, '')", nameless, "f.id IS NULL")):
+    named = [post for post in wanted if post[-1] is None]
+    nameless = [post for post in wanted if post[-1] is not None]
+    for posts, query in ((named, _BY_ID), (nameless, _BY_TEXT)):
         if not posts:
             continue
-        items, channels, values = zip(*posts, strict=True)
-        table = pa.table(
-            {"item": pa.array(items, pa.int64()), "channel": pa.array(channels, pa.string()), "value": pa.array(values, pa.string())}
-        )
+        table = pa.table(list(zip(*posts, strict=True)), schema=_WANTED)
         with database.connection() as duck:
             duck.register("wanted", table)
-            pairs = duck.execute(
-                f"SELECT w.item, f.file_row_number FROM wanted w JOIN {database.file} f "  # noqa: S608
-                f"ON {column} = w.value AND f.channel IS NOT DISTINCT FROM w.channel WHERE {where} ORDER BY 2"
-            ).fetchall()
+            pairs = duck.execute(query.format(file=database.file, place_id=quoted(PLACE_ID))).fetchall()
             duck.unregister("wanted")
         for item, row in pairs:
             found[item].rows.append(row)
@@ -152,7 +171,7 @@ def _of_same_text(store: Store, texts: Texts, candidates: Mapping[int, _Candidat
     return same
 
 
-def _write_matches(store: Store, scored: Scored, texts: Texts, matches: Mapping[int, int | Why]) -> None:
+def _write_matches(store: Store, scored: OpenedOutput, texts: Texts, matches: Mapping[int, int | Why]) -> None:
     # In parts: a match by itself changes nothing, so others may write between, and what a kill leaves is gone on with.
     pairs = sorted(((found, item) for item, found in matches.items() if isinstance(found, int)))
     lost = [(scored.digest, item, why) for item, why in matches.items() if isinstance(why, str)]

@@ -76,15 +76,12 @@ def _rows(store: Store, copies: bool, counts: _Counts) -> Iterator[dict[str, obj
     """Row after row, no more than one text at a time."""
     stands = {digest: by_row(store.standing(digest)) for digest in store.outputs()}
     versions = {digest: store.versions(digest) for digest in store.outputs()}
-    newest: dict[bytes, tuple[int, str, int]] = {}
-    # A file that was scored again has the same posts under another digest: of each, the version decided on last.
+    # A file that was scored again has the same posts under another digest: of each, the version decided on last. Equal posts of one
+    # version are as many posts, all written from the version in which any of them was decided on last.
+    newest: dict[bytes, tuple[int, str]] = {}
     for digest in stands:
-        for row, (key, last_event) in versions[digest].items():
-            found = (last_event, digest, row)
-            # Two posts of one version that are the same in all three are two posts.
-            known = newest.get(key)
-            if known is None or (known[1] != digest and found > known):
-                newest[key] = found
+        for key, last_event in versions[digest].values():
+            newest[key] = max(newest.get(key, (0, "")), (last_event, digest))
     for digest, standings in stands.items():
         items, done = store.items(digest), set[int]()
         # Of a cluster the post that a person read speaks for its copies.

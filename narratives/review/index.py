@@ -2,7 +2,8 @@
 
 The numbers of every post (labels as bits, probabilities, time, views) are a DuckDB table made when the page opens, some 100 bytes a
 post; what is computed from probabilities is a view over it, so that opening does not wait for it. Texts stay on disk (`texts.py`). In the
-background they are copied for search and for the list's lines, and the flagged ones are clustered into reposts.
+background their first lines are copied for the list, the flagged posts are clustered into reposts, and the words of all are numbered for
+search (`words.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from narratives.errors import InputError
+from narratives.records import probability_column
 from narratives.review.carry import carry_over
 from narratives.review.database import Database, quoted
 from narratives.review.filters import NO_LABEL, ORDER, REVIEWED_SQL, Filter, conditions
-from narratives.review.rows import Scored
+from narratives.review.rows import OpenedOutput
 from narratives.review.store import Change, Store
 from narratives.review.texts import Texts
 
@@ -45,7 +47,7 @@ class Snapshot:
 class Index:
     """Opens a scored file; `mirror` keeps what stands in the store beside it for filters."""
 
-    def __init__(self, scored: Scored, store: Store) -> None:
+    def __init__(self, scored: OpenedOutput, store: Store) -> None:
         self.scored, self.store = scored, store
         self._database = Database(scored.parquet)
         self._connection = self._database.connection
@@ -85,7 +87,7 @@ class Index:
     def _build(self) -> None:
         ids = self.scored.label_ids
         bits = " | ".join(f"(CASE WHEN list_contains(labels, {quoted(i)}) THEN {1 << n} ELSE 0 END)::BIGINT" for n, i in enumerate(ids))
-        columns = ['"' + f"p_{i}".replace('"', '""') + '"' for i in ids]
+        columns = ['"' + probability_column(i).replace('"', '""') + '"' for i in ids]
         bits = f"CASE WHEN len(labels) = 0 THEN 0 ELSE {bits} END"
         # How far a probability is from its threshold, as a share of the way to 0 or 1: labels with different thresholds compare.
         numbered = [f"p{n}" for n in range(len(ids))]
@@ -111,7 +113,7 @@ class Index:
         self.n_posts, self.n_flagged = self._one("SELECT count(*), count(*) FILTER (bits <> 0) FROM posts")
 
     def _prepare(self) -> None:
-        """In the background: texts for search, clusters."""
+        """In the background: first lines of flagged posts, their clusters, first lines of all posts, the words that search looks into."""
         self._asked.wait(self._patience_s)
         try:
             with self._connection() as db:

@@ -6,19 +6,17 @@ in memory whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-import orjson
 import pyarrow as pa
 
 from narratives import taxonomy
 from narratives.cache import cached, sha256
-from narratives.errors import ConfigError, InputError, NarrativesError, RecordError
-from narratives.readers.fields import parse_time
-from narratives.records import STANCES, column_names, probability_column
-from narratives.scored import ScoredFile, manifest_path, open_scored, read_manifest
+from narratives.errors import ConfigError, InputError
+from narratives.records import probability_column
+from narratives.scored import ScoredFile, ScoredRow, manifest_path, open_scored, read_manifest
 from narratives.taxonomy import Label, Taxonomy
 from narratives.writers.parquet import ParquetWriter
 from narratives.writers.table import schema
@@ -29,7 +27,7 @@ MAX_LABELS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class OpenedOutput:
     """An output that can be reviewed. `parquet` is the file itself, or its copy in the cache; `digest` is the sha256 of `path`.
 
     `thresholds` are in label order; `thresholds_known` is False where no manifest stood beside the output and 0.5 stands in.
@@ -52,7 +50,7 @@ class Scored:
         return self.path.with_name(f"{self.path.stem}.decisions.sqlite")
 
 
-def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> Scored:
+def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> OpenedOutput:
     """Open what `narratives score` wrote.
 
     Args:
@@ -74,7 +72,7 @@ def open_output(path: str | Path, *, taxonomy_name: str | None = None) -> Scored
     parquet = (
         path if file.format == "parquet" else cached(f"review/{digest[:32]}", "rows.parquet", lambda target: _convert(file, target, labels))
     )
-    return Scored(path, parquet, digest, _definitions(labels, taxonomy_name), thresholds, known)
+    return OpenedOutput(path, parquet, digest, _definitions(labels, taxonomy_name), thresholds, known)
 
 
 def _thresholds(path: Path, labels: tuple[str, ...]) -> tuple[tuple[float, ...], bool]:
@@ -101,51 +99,19 @@ def _definitions(labels: tuple[str, ...], name: str | None) -> tuple[Label, ...]
 
 
 def _convert(file: ScoredFile, target: Path, labels: tuple[str, ...]) -> None:
-    path = file.path
     wanted = schema(labels)
     writer = ParquetWriter(target, labels)
-    batch: list[dict[str, object]] = []
-
-    def write() -> None:
+    rows, n_rows = file.rows(), 0
+    while batch := [_columns(row) for row in islice(rows, _BATCH_ROWS)]:
+        n_rows += len(batch)
         try:
             writer.write(pa.RecordBatch.from_pylist(batch, schema=wanted))
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise InputError(
-                path, f"rows {number - len(batch) + 1} to {number} are no rows of `narratives score`: {error}; score again"
+                file.path, f"rows {n_rows - len(batch) + 1} to {n_rows} are no rows of `narratives score`: {error}; score again"
             ) from error
-        batch.clear()
-
-    number = 0
-    for number, row in enumerate(file.records(), start=1):
-        try:
-            batch.append(_typed(row, labels))
-        except (ValueError, TypeError, AttributeError, NarrativesError) as error:
-            raise RecordError(path, number, None, f"is no row of `narratives score`: {error}") from error
-        if len(batch) == _BATCH_ROWS:
-            write()
-    if batch:
-        write()
     writer.close()
 
 
-def _typed(row: Mapping[str, object], labels: tuple[str, ...]) -> dict[str, object]:
-    """A row of text cells or JSON values in the types of the columns."""
-    typed: dict[str, object] = {name: row.get(name) for name in column_names(labels)}
-    typed["text"] = typed["text"] or ""
-    if not isinstance(typed["text"], str):
-        raise ValueError('field "text" is no text')
-    for name in ("published_at", "forwarded_at"):
-        if typed[name] is not None:
-            typed[name] = parse_time(typed[name])
-    for name in ("views", "forwards"):
-        typed[name] = None if typed[name] is None else int(str(typed[name]))
-    for name in (*labels, *STANCES):
-        column = probability_column(name)
-        typed[column] = None if typed[column] is None else float(str(typed[column]))
-    for name in ("truncated", "screened"):
-        typed[name] = typed[name] in (True, "true")
-    found = typed["labels"]
-    typed["labels"] = [part for part in found.split(";") if part] if isinstance(found, str) else found or []
-    evidence = typed["evidence"]
-    typed["evidence"] = orjson.loads(evidence) if isinstance(evidence, str) else evidence or []
-    return typed
+def _columns(row: ScoredRow) -> dict[str, object]:
+    return {**row.cells, **{probability_column(name): value for name, value in row.probabilities.items()}}

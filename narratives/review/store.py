@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from narratives.errors import InputError, NarrativesError
-from narratives.records import Stance
+from narratives.records import Stance, is_place_id
 
 Verdict = Literal["accept", "reject", "correct", "skip", "note"]
 REVIEWED: tuple[Verdict, ...] = ("accept", "reject", "correct")
@@ -133,6 +133,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA trusted_schema=OFF")
+            self._db.create_function("is_place_id", 1, is_place_id, deterministic=True)
             version = self._prepare()
         except sqlite3.DatabaseError as error:
             raise InputError(self.path, f"is no file of decisions ({error}); expected one that `narratives review` wrote") from error
@@ -377,12 +378,15 @@ class Store:
         ]
 
     def versions(self, output: str) -> dict[int, tuple[bytes, int]]:
-        """Of each decided post, by row: what is the same in another version of the file (channel, id and text), and the event that last
-        changed it. A post on which nothing stands counts only where decisions were carried to it and taken back."""
+        """Of each decided post, by row: what is the same in another version of the file, and the event that last changed it.
+
+        The same are channel, text, and the id where it has one of its own. A post on which nothing stands counts only where decisions were
+        carried to it and taken back.
+        """
         carried = "EXISTS (SELECT 1 FROM matches m WHERE m.found = i.item)"
         counts = "e.undone_by IS NULL AND d.verdict IN ('accept', 'reject', 'correct')"
         query = (
-            "SELECT i.row, i.channel, i.post_id, i.text, "  # noqa: S608
+            "SELECT i.row, i.channel, CASE WHEN NOT is_place_id(i.post_id) THEN i.post_id END, i.text, "  # noqa: S608
             f"max(CASE WHEN {carried} THEN max(e.event, coalesce(e.undone_by, 0)) WHEN {counts} THEN e.event ELSE 0 END) "
             "FROM items i JOIN decisions d USING (item) JOIN events e USING (event) "
             f"WHERE i.output = ? AND ({carried} OR i.item IN (SELECT item FROM standing)) GROUP BY i.item"

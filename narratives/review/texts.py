@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import duckdb
 import numpy as np
 
+from narratives.records import place_id
 from narratives.review.database import Database, quoted
 from narratives.review.store import Item
 
@@ -149,7 +150,7 @@ def item_of(post: Mapping[str, Any], cluster: int, labels: Sequence[str]) -> Ite
     published = post["published_at"]
     return Item(
         row=int(post["row"]),
-        post_id=str(post["id"] if post["id"] is not None else f"row{post['row'] + 1}"),
+        post_id=str(post["id"] if post["id"] is not None else place_id(post["row"] + 1)),
         text=str(post["text"] or ""),
         language=post["language"],
         channel=post["channel"],

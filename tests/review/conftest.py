@@ -18,7 +18,7 @@ import pytest
 
 from narratives import taxonomy
 from narratives.records import Evidence, Post, Prediction
-from narratives.review.rows import Scored, open_output
+from narratives.review.rows import OpenedOutput, open_output
 from narratives.review.server import opened, uvicorn_server
 from narratives.review.store import Choice, Item
 from narratives.writers.parquet import ParquetWriter
@@ -88,7 +88,7 @@ def output(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scored(output: Path) -> Scored:
+def scored(output: Path) -> OpenedOutput:
     return open_output(output)
 
 

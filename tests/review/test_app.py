@@ -219,6 +219,18 @@ def test_bulk_decides_what_its_preview_showed(client: Client) -> None:
     assert client.json("/api/queue")["total"] == 17
 
 
+def test_bulk_leaves_what_anybody_reviewed_and_takes_what_was_only_skipped(client: Client) -> None:
+    index = client.served.index
+    third, fourth = (item_of(post, int(str(post["row"])), LABELS) for post in index.posts([3, 4]))
+    index.store.decide(index.scored.digest, "Другой", "reject", [(third, choice())])
+    index.store.decide(index.scored.digest, "Другой", "skip", [(fourth, choice(verdict="skip"))])
+    queue = client.json("/api/queue?status=any")["queue"]
+    seen = client.json("/api/bulk/preview", {"queue": queue, "verdict": "accept"})
+    assert seen["n_kept"] == 1
+    client.json("/api/bulk", {"queue": queue, "verdict": "accept", "n_posts": seen["n_posts"]})
+    assert [client.json(f"/api/post/{row}")["decision"] is None for row in (3, 4)] == [True, False]
+
+
 def test_bulk_is_refused_when_another_tab_decided_since_the_preview(client: Client) -> None:
     queue = client.json("/api/queue?status=any")["queue"]
     seen = client.json("/api/bulk/preview", {"queue": queue, "verdict": "reject"})

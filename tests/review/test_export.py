@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ import pytest
 from narratives import taxonomy
 from narratives.bundle import ModelBundle
 from narratives.errors import InputError
+from narratives.records import place_id
 from narratives.review.export import export
 from narratives.review.server import opened
 from narratives.review.store import Choice, Store
@@ -63,6 +65,18 @@ def test_reposts_are_one_post_and_with_copies_one_group(store: Store, tmp_path: 
     assert [row["id"] for row in rows(tmp_path / "one.jsonl")] == ["2"]
     assert export(store.path, tmp_path / "all.jsonl", copies=True).n_posts == 3
     assert len({row["group"] for row in rows(tmp_path / "all.jsonl")}) == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [("a", "b"), ("b", "a")])
+def test_of_equal_posts_the_version_in_which_one_was_decided_on_last_is_written(
+    store: Store, tmp_path: Path, before: str, after: str
+) -> None:
+    first, second = (replace(item(row, text="То же."), post_id=place_id(row + 1)) for row in (0, 1))
+    store.decide(before, "a", "accept", [(first, choice(LABELS[0]))])
+    store.decide(after, "a", "accept", [(first, choice(LABELS[1]))])
+    store.decide(before, "a", "accept", [(second, choice(LABELS[2]))])
+    export(store.path, tmp_path / "x.jsonl")
+    assert [row["labels"] for row in rows(tmp_path / "x.jsonl")] == [[LABELS[0]], [LABELS[2]]]
 
 
 def test_nothing_to_export_is_said(store: Store, tmp_path: Path) -> None:

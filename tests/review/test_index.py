@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from narratives.errors import ConfigError, InputError
+from narratives.report.rows import read_rows
 from narratives.review.filters import Filter
 from narratives.review.index import Index
-from narratives.review.rows import Scored, open_output
+from narratives.review.rows import OpenedOutput, open_output
 from narratives.review.server import opened
 from narratives.review.store import Store
 from narratives.writers.delimited import CsvWriter
 from narratives.writers.jsonl import JsonlWriter
+from narratives.writers.table import to_batch
 from tests.review.conftest import COPIED, LABELS, START, choice, item, prediction, small, write
 
 
@@ -165,7 +168,22 @@ def test_other_formats_give_the_rows_of_parquet(
         assert row[f"p_{LABELS[1]}"] == pytest.approx(expected[f"p_{LABELS[1]}"], abs=1e-5)
 
 
-def test_thresholds_come_from_the_manifest_or_are_said_to_be_unknown(scored: Scored, tmp_path: Path) -> None:
+def test_a_csv_that_went_through_a_spreadsheet_is_shown_as_it_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NARRATIVES_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "rows.csv"
+    writer = CsvWriter(path, LABELS)
+    cut = replace(prediction(1, label=1, truncated=True), labels=(LABELS[1], LABELS[2]))
+    writer.write(to_batch([cut], LABELS))
+    writer.close()
+    touched = path.read_text("utf-8-sig").replace("true", "TRUE").replace("false", "FALSE").replace(f"{LABELS[1]};", f"{LABELS[1]}; ")
+    path.write_text(touched, "utf-8-sig")
+    (shown,) = pq.read_table(open_output(path).parquet).to_pylist()
+    (reported,) = read_rows(path)
+    assert (shown["truncated"], shown["screened"], tuple(shown["labels"])) == (True, False, (LABELS[1], LABELS[2]))
+    assert (reported.truncated, reported.screened, reported.labels) == (True, False, (LABELS[1], LABELS[2]))
+
+
+def test_thresholds_come_from_the_manifest_or_are_said_to_be_unknown(scored: OpenedOutput, tmp_path: Path) -> None:
     assert scored.thresholds[1] == 0.33
     assert scored.thresholds_known
     alone = open_output(write(tmp_path / "alone.parquet", small(), manifest=False))
