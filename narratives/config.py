@@ -91,8 +91,8 @@ class TrainConfig:
     stance_weight: float = 0.5
     """Share of the stance loss beside the label loss."""
     background_weight: float = 5.0
-    """How many times a post without any label counts when thresholds are chosen: corpora are half narratives, dumps are not.
-    Higher: fewer false alarms, more missed. With background posts every post counts once: these are many."""
+    """How many times an ordinary post counts when thresholds are chosen: corpora are half narratives, dumps are not. Ordinary are the
+    background posts; without them, written posts without any label. Higher: fewer false alarms, more missed."""
     background_posts: int = 800
     """Real posts without a label to train on, where `--background` names dumps."""
     background_validation_posts: int = 2000

@@ -2,8 +2,8 @@
 
 It is taught what carries a narrative by the corpus and what does not mostly by real posts: telling a claim from its look-alike is the
 encoder's work, so look-alikes of the corpus count little. The highest logit that the TF-IDF part gives a label is added: the one model
-knows what real posts are like, the other what a claim is. Its threshold is the highest that loses at most one in a hundred of the held-out
-posts that the whole model flags.
+knows what real posts are like, the other what a claim is. Its threshold is the highest that, by a bound with 90% confidence, loses at most one
+in a hundred of the posts that the whole model flags.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from narratives.training.features import read_texts
 FloatArray = npt.NDArray[np.float32]
 
 MAX_MISSED = 0.01
-"""Share of the held-out posts the whole model flags that the screen may drop."""
+"""Share of the posts the whole model flags that the screen may drop: of new ones, as far as held-out posts can bound it."""
 CONFIDENCE = 0.9
-"""Of the bound on the share it drops among new posts."""
+"""Of that bound. With fewer than 230 held-out flagged posts it cannot be as low as `MAX_MISSED`; then the screen drops none of them."""
 MIN_FLAGGED = 100
 """With fewer held-out posts to go by there is no screen."""
 LOOKALIKE_WEIGHT = 0.1
@@ -73,12 +73,21 @@ def choose_threshold(screen_logits: FloatArray, flagged: npt.NDArray[np.bool_]) 
     found = np.sort(screen_logits[flagged].astype(np.float64))
     if len(found) < MIN_FLAGGED:
         return None
-    n_missed = math.floor(MAX_MISSED * len(found))
+    bounds = [_missed_at_most(n, len(found)) for n in range(math.floor(MAX_MISSED * len(found)) + 1)]
+    n_missed = max((n for n, bound in enumerate(bounds) if bound <= MAX_MISSED), default=0)
     # Just below the lowest that must pass: float16 weights and another machine's sums move a logit a little.
     threshold = float(found[n_missed]) - 0.01
-    # Clopper and Pearson 1934, one-sided.
-    bound = float(beta.ppf(CONFIDENCE, n_missed + 1, len(found) - n_missed))
-    return threshold, {"n_flagged": len(found), "n_missed": n_missed, "missed_at_most": bound, "confidence": CONFIDENCE}
+    return threshold, {
+        "n_flagged": len(found),
+        "n_missed": n_missed,
+        "missed_at_most": bounds[n_missed],
+        "confidence": CONFIDENCE,
+    }
+
+
+def _missed_at_most(n_missed: int, n: int) -> float:
+    """Bound on the share missed among new posts, by Clopper and Pearson 1934, one-sided."""
+    return float(beta.ppf(CONFIDENCE, n_missed + 1, n - n_missed))
 
 
 def read_by_screen(bundle: ModelBundle, posts: Sequence[Post]) -> FloatArray | None:

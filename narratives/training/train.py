@@ -169,8 +169,9 @@ def finish(
     reference = ScoreConfig(backend="linear" if bundle.kind == "linear" else "torch", evidence=False)
     chosen_on = [*split.validation, *real.validation]
     logits = raw_logits(bundle, chosen_on, reference)
-    # Written posts without a label stand for real ones only where there are none of these.
-    weights = np.full(len(chosen_on), 1.0 if real.validation else bundle.train_config.background_weight, dtype=np.float32)
+    # A dump is mostly ordinary posts: what stands for these counts more. Written posts without a label do where there are no real ones.
+    weights = np.ones(len(chosen_on), dtype=np.float32)
+    weights[len(split.validation) if real.validation else 0 :] = bundle.train_config.background_weight
     targets = label_targets(chosen_on, bundle.taxonomy)
     calibration = fit_calibration(logits[0], targets, logits[1], stance_targets(chosen_on), weights=weights)
     bundle = dataclasses.replace(bundle, calibration=calibration)

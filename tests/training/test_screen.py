@@ -98,8 +98,16 @@ def test_the_threshold_drops_at_most_one_in_a_hundred(posts: list[Post]) -> None
     assert n_dropped <= MAX_MISSED * flagged.sum()
     assert n_dropped == figures["n_missed"]
     assert n_dropped / flagged.sum() < figures["missed_at_most"] < 0.05
-    # Any higher and one more would be lost.
-    assert (logits[flagged] < threshold + 0.02).sum() > MAX_MISSED * flagged.sum()
+
+
+@pytest.mark.parametrize(("n", "n_missed"), [(MIN_FLAGGED, 0), (230, 0), (388, 1), (2000, 13)])
+def test_as_many_are_dropped_as_a_bound_for_new_posts_allows(n: int, n_missed: int) -> None:
+    logits = np.arange(n, dtype=np.float32)
+    chosen = choose_threshold(logits, np.ones(n, bool))
+    assert chosen is not None
+    threshold, figures = chosen
+    assert (logits < threshold).sum() == figures["n_missed"] == n_missed
+    assert (figures["missed_at_most"] <= MAX_MISSED) == (n >= 230)
 
 
 def test_too_few_flagged_posts_make_no_screen() -> None:
