@@ -2,8 +2,8 @@
 
 It is taught what carries a narrative by the corpus and what does not mostly by real posts: telling a claim from its look-alike is the
 encoder's work, so look-alikes of the corpus count little. The highest logit that the TF-IDF part gives a label is added: the one model
-knows what real posts are like, the other what a claim is. Its threshold is the highest that, by a bound with 90% confidence, loses at most one
-in a hundred of the posts that the whole model flags.
+knows what real posts are like, the other what a claim is. Its threshold is the highest that loses at most one in a hundred of the posts
+that the whole model flags, by a bound with 90% confidence.
 """
 
 from __future__ import annotations
