@@ -35,7 +35,6 @@ def fit_calibration(
     stances: IntArray,
     *,
     weights: FloatArray | None = None,
-    unseen: BoolArray | None = None,
 ) -> Calibration:
     """Platt scaling of each label, one temperature for the stance, and thresholds of best F1.
 
@@ -45,7 +44,6 @@ def fit_calibration(
         stance_logits: shape (n_posts, 3).
         stances: shape (n_posts,), `NO_STANCE` where a post has no label.
         weights: see `choose_thresholds`.
-        unseen: shape (n_posts,), posts that a screen drops before thresholds decide: whatever their probabilities, they are no alarm.
     """
     if label_logits.shape != targets.shape:
         raise ConfigError(f"logits {label_logits.shape} and targets {targets.shape} differ in shape")
@@ -56,8 +54,6 @@ def fit_calibration(
     temperature = fit_temperature(stance_logits[known], stances[known])[0] if known.sum() >= 5 else 1.0
     uncut = Calibration(slopes, intercepts, (0.5,) * len(pairs), temperature)
     probabilities = uncut.probabilities(label_logits)
-    if unseen is not None:
-        probabilities = np.where(unseen[:, None], np.float32(0), probabilities)
     balanced = choose_thresholds(probabilities, targets, weights=weights)
     precise = np.maximum(balanced, high_precision_thresholds(probabilities, targets, weights=weights))
     sensitive, guaranteed = high_recall_thresholds(probabilities, targets)

@@ -175,22 +175,9 @@ def finish(
     targets = label_targets(chosen_on, bundle.taxonomy)
     calibration = fit_calibration(logits[0], targets, logits[1], stance_targets(chosen_on), weights=weights)
     bundle = dataclasses.replace(bundle, calibration=calibration)
-    n_written = len(split.validation)
-    screen_logits = read_by_screen(bundle, chosen_on)
     screen: dict[str, Any] = {}
-
-    def with_screen(bundle: ModelBundle) -> tuple[ModelBundle, dict[str, Any]]:
-        if screen_logits is None:
-            return bundle, {}
-        return calibrate_screen(bundle, screen_logits[:n_written], bundle.calibration.probabilities(logits[0][:n_written]))
-
-    bundle, screen = with_screen(bundle)
-    if screen_logits is not None and (threshold := bundle.calibration.screen_threshold) is not None:
-        # Dumps are screened before thresholds decide, so what the screen drops of the real posts is no false alarm. Thresholds chosen
-        # with that in mind flag more posts, and the screen must let these through: it is set again.
-        unseen = (np.arange(len(chosen_on)) >= n_written) & (screen_logits < threshold)
-        calibration = fit_calibration(logits[0], targets, logits[1], stance_targets(chosen_on), weights=weights, unseen=unseen)
-        bundle, screen = with_screen(dataclasses.replace(bundle, calibration=calibration))
+    if (screen_logits := read_by_screen(bundle, split.validation)) is not None:
+        bundle, screen = calibrate_screen(bundle, screen_logits, calibration.probabilities(logits[0][: len(split.validation)]))
     say("comparing the fast backends with torch")
     agreement = check_agreement(bundle, chosen_on, logits[0]) if bundle.kind != "linear" else {}
     bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
