@@ -32,6 +32,7 @@ from narratives.records import Evidence, Post, Prediction
 ROOT = Path(__file__).parent.parent
 LABELS = taxonomy.load("kazakhstan").ids
 THRESHOLD = 0.5
+REVIEWER = "benchmark"
 
 
 def predictions(n_rows: int, seed: int = 0) -> Iterator[Prediction]:
@@ -111,7 +112,7 @@ class Page:
 
     def __init__(self, path: Path) -> None:
         self.started = time.monotonic()
-        command = [sys.executable, "-u", "-c", "from narratives.cli import main; main()", "review", str(path), "--reviewer", "benchmark"]
+        command = [sys.executable, "-u", "-c", "from narratives.cli import main; main()", "review", str(path), "--reviewer", REVIEWER]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout is not None
         link = urllib.parse.urlsplit(self.process.stdout.readline().split()[-1])
@@ -124,9 +125,9 @@ class Page:
         with self._browser.open(self._base + path) as answer:
             return json.load(answer)  # type: ignore[no-any-return]
 
-    def post(self, path: str, body: object) -> dict[str, object]:
+    def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
         headers = {"origin": self._base, "content-type": "application/json", "x-csrf-token": self._csrf}
-        request = urllib.request.Request(self._base + path, json.dumps(body).encode(), headers)
+        request = urllib.request.Request(self._base + path, json.dumps({**body, "as": REVIEWER}).encode(), headers)
         with self._browser.open(request) as answer:
             return json.load(answer)  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _CHEAP = {"labels", "convert"}
-_OTHER = {"curl", "make", "git", "python3", "cd", "docker", "ray", "sh"}
+_OTHER = {"curl", "make", "git", "python3", "cd", "cp", "mkdir", "docker", "ray", "sh"}
 """Not ours: nothing about them can be looked up here."""
 
 
