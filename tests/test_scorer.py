@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -165,3 +167,28 @@ def test_a_bundle_without_operating_points_says_so(linear_bundle: ModelBundle) -
     old = dataclasses.replace(linear_bundle, calibration=dataclasses.replace(linear_bundle.calibration, operating_points={}))
     with pytest.raises(ConfigError, match="no operating point 'high_recall', only balanced"):
         Scorer.from_bundle(old, config=ScoreConfig(operating_point="high_recall"))
+
+
+def test_nothing_is_imported_in_the_thread_that_prepares(linear_bundle: ModelBundle) -> None:
+    """Ctrl-C in an import of the main thread may leave Python's import lock held: a thread that imports would wait for ever."""
+    script = """
+import builtins, sys, threading
+from narratives import Post, Scorer
+
+scorer, real, found = Scorer.from_pretrained(sys.argv[1]), builtins.__import__, []
+
+def watched(*names, **settings):
+    loaded = set(sys.modules)
+    module = real(*names, **settings)
+    if threading.current_thread() is not threading.main_thread():
+        found.extend(set(sys.modules) - loaded)
+    return module
+
+builtins.__import__ = watched
+texts = ["Ауа райы жылы болады.", "Сәлам, хаерле иртә, дуслар, эшләр ничек бара?", "Tarazda jańbyr jaýady", "Льёт дождь.", ""]
+for _ in scorer.pipe_chunks([[Post(text=text) for text in texts]] * 3):
+    pass
+print(found)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(linear_bundle.path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

