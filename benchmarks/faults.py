@@ -52,7 +52,14 @@ def end(process: subprocess.Popen[bytes], way: str) -> None:
     else:
         used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.prlimit(process.pid, resource.RLIMIT_AS, (used, used))
-    process.wait()
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        # Python waits for ever for a thread that found no memory to start; whoever waits with it kills the process.
+        process.kill()
+        process.wait()
+        if way != "out of memory":
+            raise SystemExit(f"a job hung after {way}") from None
 
 
 def what(output: Path) -> tuple[bytes, bytes, dict[str, object]]:
