@@ -40,7 +40,8 @@ def test_the_queries_of_the_docs_answer_on_a_real_output(
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
     [query] = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
-    found = [(label, str(day), posts, channels, views) for label, day, posts, channels, views in duckdb.sql(query).fetchall()]
+    with duckdb.connect() as database:
+        found = [(label, str(day), posts, channels, views) for label, day, posts, channels, views in database.sql(query).fetchall()]
     assert found == [("rain", "2023-10-06", 1, 1, 5), ("snow", "2023-10-06", 1, 1, 7)]
     [recipe] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     names: dict[str, Any] = {}

@@ -340,5 +340,6 @@ def test_of_equal_posts_without_an_id_each_keeps_its_decision_and_each_is_looked
      ("row", False), ("row1x", False), ("arrow1", False), ("row1\n", False), ("row٣", False), ("row1:2", False)],
 )  # fmt: skip
 def test_ids_that_are_places_are_told_alike_by_python_and_by_the_database(post_id: str, is_place: bool) -> None:
-    asked = duckdb.execute("SELECT regexp_full_match(?, ?)", [post_id, PLACE_ID]).fetchone()
+    with duckdb.connect() as database:
+        asked = database.execute("SELECT regexp_full_match(?, ?)", [post_id, PLACE_ID]).fetchone()
     assert (is_place_id(post_id), asked) == (is_place, (is_place,))
