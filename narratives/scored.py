@@ -9,7 +9,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
@@ -41,8 +41,9 @@ class EvidenceCell(TypedDict):
     text: str | None
 
 
-class Cells(TypedDict):
-    """The columns of an output, but for the probabilities; times are UTC."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredRow:
+    """A row in the types of its columns; times are UTC. `probabilities` has every label and every stance, with None where it is unknown."""
 
     id: str | None
     text: str
@@ -56,18 +57,16 @@ class Cells(TypedDict):
     language: str | None
     labels: tuple[str, ...]
     stance: Stance | None
-    evidence: list[EvidenceCell]
+    evidence: Sequence[EvidenceCell]
     truncated: bool
     screened: bool
     model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredRow:
-    """A row in the types of its columns. `probabilities` has every label and every stance, with None where it is unknown."""
-
-    cells: Cells
     probabilities: Mapping[str, float | None]
+
+    def columns(self) -> dict[str, Any]:
+        """Its cells by their columns, as writers take them."""
+        cells: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(ScoredRow)}
+        return cells | {probability_column(name): value for name, value in cells.pop("probabilities").items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +163,25 @@ def typed(record: Record, labels: Sequence[str]) -> ScoredRow:
     text, stance = record.get("text") or "", record.get("stance")
     if not isinstance(text, str):
         raise ValueError('field "text" is no text')
-    cells: Cells = {
-        "id": words("id"),
-        "text": text,
-        "channel": words("channel"),
-        "published_at": instant("published_at"),
-        "url": words("url"),
-        "views": count("views"),
-        "forwards": count("forwards"),
-        "forwarded_from": words("forwarded_from"),
-        "forwarded_at": instant("forwarded_at"),
-        "language": words("language"),
-        "labels": parse_labels(record.get("labels") or ()),
-        "stance": stance if stance in STANCES else None,
-        "evidence": _evidence(record.get("evidence")),
-        "truncated": flag("truncated"),
-        "screened": flag("screened"),
-        "model": words("model"),
-    }
-    return ScoredRow(cells, {name: probability(name) for name in (*labels, *STANCES)})
+    return ScoredRow(
+        id=words("id"),
+        text=text,
+        channel=words("channel"),
+        published_at=instant("published_at"),
+        url=words("url"),
+        views=count("views"),
+        forwards=count("forwards"),
+        forwarded_from=words("forwarded_from"),
+        forwarded_at=instant("forwarded_at"),
+        language=words("language"),
+        labels=parse_labels(record.get("labels") or ()),
+        stance=stance if stance in STANCES else None,
+        evidence=_evidence(record.get("evidence")),
+        truncated=flag("truncated"),
+        screened=flag("screened"),
+        model=words("model"),
+        probabilities={name: probability(name) for name in (*labels, *STANCES)},
+    )
 
 
 def _evidence(value: object) -> list[EvidenceCell]:

@@ -22,8 +22,7 @@ from narratives.config import ScoreConfig, may_have_bfloat16
 from narratives.errors import ConfigError
 from narratives.records import STANCES, Cell, Evidence, Post, Prediction, Stance, column_names, to_row
 from narratives.taxonomy import Taxonomy
-from narratives.text import language as language_detection
-from narratives.text.language import detect
+from narratives.text.language import detect, load_identifier
 from narratives.text.normalize import NormalizedText, normalize
 from narratives.text.respell import is_latin_kazakh, latin_kazakh_to_cyrillic, to_cyrillic
 from narratives.text.windows import Span, windows
@@ -143,7 +142,7 @@ class Scorer:
 
         For dumps: a live feed would wait for the next chunk before it gets the answers to this one.
         """
-        language_detection.load()
+        load_identifier()
         with ThreadPoolExecutor(1, thread_name_prefix="narratives-prepare") as worker:
             ahead: Future[_Prepared] | None = None
             for chunk in chunks:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from narratives.errors import ConfigError
 from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
+from narratives.text.language import load_identifier
 
 __all__ = ["StreamConfig", "astream", "stream"]
 
@@ -131,6 +132,7 @@ async def astream(scorer: Scorer, posts: AsyncIterable[Post], config: StreamConf
     reader = asyncio.create_task(read(), name="narratives-feed")
     loop = asyncio.get_running_loop()
     try:
+        load_identifier()
         with ThreadPoolExecutor(1, thread_name_prefix="narratives-score") as worker:
             while True:
                 batch, end = await _anext_batch(waiting, config)

@@ -145,7 +145,7 @@ def _count(dump: Dump, row: Row, usernames: dict[str, str]) -> None:
     dump.n_truncated += row.truncated
     dump.n_screened += row.screened
     dump.n_without_views += row.views is None
-    dump.models[row.model] += 1
+    dump.models[row.model or ""] += 1
     dump.languages[row.language or "unknown"] += 1
     if row.published_at is None:
         dump.n_without_time += 1

@@ -115,7 +115,11 @@ def shown_name(channel: str | None) -> str:
 
 def pieces(row: Row, label: str | None = None) -> list[Piece]:
     """The text cut into stretches that carry evidence of the label and others, shortened around the evidence."""
-    spans = sorted((e.start, e.end) for e in row.evidence if (label is None or e.label == label) and 0 <= e.start < e.end <= len(row.text))
+    spans = sorted(
+        (e["start"], e["end"])
+        for e in row.evidence
+        if (label is None or e["label"] == label) and 0 <= e["start"] < e["end"] <= len(row.text)
+    )
     merged: list[tuple[int, int]] = []
     for start, end in spans:
         if merged and start <= merged[-1][1]:

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from narratives.errors import InputError
-from narratives.records import Evidence, Stance
 from narratives.scored import ScoredRow, open_scored
 
 _NEEDED = ("id", "text", "labels", "stance")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(ScoredRow):
     """One scored post. `number` counts rows from 0; `probabilities` are those of labels (not of stances), empty where screened;
-    `stance_probability` is that of its own stance."""
+    `stance_probability` is that of its own stance. An empty name of a channel, source or page is an unknown one."""
 
     number: int
-    id: str | None
-    text: str
-    channel: str | None
-    published_at: datetime | None
-    url: str | None
-    views: int | None
-    forwards: int | None
-    forwarded_from: str | None
-    forwarded_at: datetime | None
-    language: str | None
-    labels: tuple[str, ...]
-    stance: Stance | None
     stance_probability: float | None
     probabilities: Mapping[str, float]
-    evidence: tuple[Evidence, ...]
-    truncated: bool
-    screened: bool
-    model: str
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -58,25 +41,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _row(number: int, row: ScoredRow, labels: Sequence[str]) -> Row:
-    cells, stance = row.cells, row.cells["stance"]
-    return Row(
-        number=number,
-        id=cells["id"] or None,
-        text=cells["text"],
-        channel=cells["channel"] or None,
-        published_at=cells["published_at"],
-        url=cells["url"] or None,
-        views=cells["views"],
-        forwards=cells["forwards"],
-        forwarded_from=cells["forwarded_from"] or None,
-        forwarded_at=cells["forwarded_at"],
-        language=cells["language"] or None,
-        labels=cells["labels"],
-        stance=stance,
-        stance_probability=None if stance is None else row.probabilities[stance],
-        probabilities={label: known for label in labels if (known := row.probabilities[label]) is not None},
-        evidence=tuple(Evidence(e["label"], e["start"], e["end"], e["weight"]) for e in cells["evidence"]),
-        truncated=cells["truncated"],
-        screened=cells["screened"],
-        model=cells["model"] or "",
-    )
+    cells: dict[str, Any] = {field.name: getattr(row, field.name) for field in fields(row)}
+    cells |= {name: cells[name] or None for name in ("id", "channel", "url", "forwarded_from", "language")}
+    cells["probabilities"] = {label: known for label in labels if (known := row.probabilities[label]) is not None}
+    return Row(number=number, stance_probability=None if row.stance is None else row.probabilities[row.stance], **cells)

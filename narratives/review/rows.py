@@ -15,8 +15,7 @@ import pyarrow as pa
 from narratives import taxonomy
 from narratives.cache import cached, sha256
 from narratives.errors import ConfigError, InputError
-from narratives.records import probability_column
-from narratives.scored import ScoredFile, ScoredRow, manifest_path, open_scored, read_manifest
+from narratives.scored import ScoredFile, manifest_path, open_scored, read_manifest
 from narratives.taxonomy import Label, Taxonomy
 from narratives.writers.parquet import ParquetWriter
 from narratives.writers.table import schema
@@ -102,7 +101,7 @@ def _convert(file: ScoredFile, target: Path, labels: tuple[str, ...]) -> None:
     wanted = schema(labels)
     writer = ParquetWriter(target, labels)
     rows, n_rows = file.rows(), 0
-    while batch := [_columns(row) for row in islice(rows, _BATCH_ROWS)]:
+    while batch := [row.columns() for row in islice(rows, _BATCH_ROWS)]:
         n_rows += len(batch)
         try:
             writer.write(pa.RecordBatch.from_pylist(batch, schema=wanted))
@@ -111,7 +110,3 @@ def _convert(file: ScoredFile, target: Path, labels: tuple[str, ...]) -> None:
                 file.path, f"rows {n_rows - len(batch) + 1} to {n_rows} are no rows of `narratives score`: {error}; score again"
             ) from error
     writer.close()
-
-
-def _columns(row: ScoredRow) -> dict[str, object]:
-    return {**row.cells, **{probability_column(name): value for name, value in row.probabilities.items()}}

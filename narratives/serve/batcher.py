@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from narratives.records import Post, Prediction
 from narratives.scorer import Scorer
+from narratives.text.language import load_identifier
 
 
 class QueueFull(Exception):
@@ -37,6 +38,7 @@ class Batcher:
         self._on_batch = on_batch
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._held: _Job | None = None
+        load_identifier()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="narratives-score")
         self._task: asyncio.Task[None] | None = None
 

@@ -179,7 +179,7 @@ def _is_other_cyrillic(text: str, words: list[str], joined: str, kazakh: int, ru
     return language in believed and score >= 0.5
 
 
-def load() -> None:
+def load_identifier() -> None:
     """Load the general identifier, which is otherwise loaded when a text first needs it.
 
     For the main thread to call before others detect: an import that Ctrl-C interrupts in one thread may keep Python's import lock, and

@@ -22,7 +22,7 @@ def test_a_row_comes_back_as_it_was_scored_from_every_format(write: Write, name:
     assert (first.labels, first.stance, first.views, first.forwards) == (("rain", "snow"), "refutes", None, 3)
     assert first.stance_probability == pytest.approx(0.9)
     assert first.probabilities == pytest.approx({"rain": 0.9, "snow": 0.9})
-    assert [(e.label, e.start, e.end) for e in first.evidence] == [("rain", 0, 12), ("snow", 0, 12)]
+    assert [(e["label"], e["start"], e["end"]) for e in first.evidence] == [("rain", 0, 12), ("snow", 0, 12)]
     assert (second.number, second.text, second.labels, second.stance, second.published_at) == (1, "", (), None, None)
 
 
