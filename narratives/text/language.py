@@ -112,9 +112,10 @@ def detect(text: str) -> LanguageGuess:
         script = "latin"
 
     votes = list(map(_vote, words))
-    kazakh, russian, latin_kazakh = (
-        sum(len(word) for word, vote in zip(words, votes, strict=True) if vote == language) for language in ("kk", "ru", "kk-latn")
-    )
+    told_letters = {"kk": 0, "ru": 0, "kk-latn": 0, None: 0}
+    for word, vote in zip(words, votes, strict=True):
+        told_letters[vote] += len(word)
+    kazakh, russian, latin_kazakh = (told_letters[language] for language in ("kk", "ru", "kk-latn"))
     n_latin_kazakh = votes.count("kk-latn")
     # English has a few words with such endings by chance; Kazakh in Latin letters is full of them.
     if not (n_latin_kazakh >= 2 and latin_kazakh >= 0.3 * max(1, n_latin)):

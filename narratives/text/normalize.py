@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,6 +89,12 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\U000e0000-\U000e0fff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]+"
 )
+# All but characters that composing leaves alone and that never join: ASCII and Latin letters, Cyrillic without its own marks, punctuation,
+# currencies, arrows to dingbats, emoji. A post of these alone, as nearly all are, is composed as it is.
+_MAY_COMPOSE = re.compile(
+    "[^\0-\u02ff\u0400-\u0482\u048a-\u052f\u200d\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2116\u2122\u2190-\u2328\u232b-\u27ff\ufe0f"
+    "\U0001f000-\U0001faff]"
+)
 _MARKDOWN = re.compile(
     r"\*\*|__|~~|\|\||```|`"  # bold, italic, strike, spoiler, code
 )
@@ -153,8 +159,12 @@ def _rewrite(text: str, changes: Iterator[tuple[int, int, str]]) -> tuple[str, t
     return "".join(parts), tuple(edits)
 
 
-def _substitute(pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]) -> _Step:
+def _substitute(pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str], *, within: Sequence[str] = ()) -> _Step:
+    """A step of one pattern. Texts with none of the strings of `within`, which every match has one of, are passed over in no time."""
+
     def step(text: str) -> tuple[str, tuple[_Edit, ...]]:
+        if within and not any(part in text for part in within):
+            return text, ()
         return _rewrite(text, ((m.start(), m.end(), replace(m)) for m in pattern.finditer(text)))
 
     return step
@@ -162,6 +172,8 @@ def _substitute(pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str
 
 def _compose(text: str) -> tuple[str, tuple[_Edit, ...]]:
     """Unicode NFC, one base character with its marks at a time."""
+    if not _MAY_COMPOSE.search(text):
+        return text, ()
     # Python orders marks by insertion: a hundred thousand of them on one letter would take a minute.
     if (len(text) < _LONG or not _marks().search(text)) and unicodedata.is_normalized("NFC", text):
         return text, ()
@@ -244,9 +256,9 @@ def _digit_to_letter(word: str, symbol: str) -> str:
 _STEPS: tuple[_Step, ...] = (
     _substitute(_INVISIBLE, lambda match: ""),
     _compose,
-    _substitute(_MARKDOWN_LINK, lambda match: match.group(1)),
-    _substitute(_URL, lambda match: URL_PLACEHOLDER),
-    _substitute(_MENTION, lambda match: MENTION_PLACEHOLDER),
+    _substitute(_MARKDOWN_LINK, lambda match: match.group(1), within=("](",)),
+    _substitute(_URL, lambda match: URL_PLACEHOLDER, within=("/", "ww.", "wW.", "Ww.", "WW.")),
+    _substitute(_MENTION, lambda match: MENTION_PLACEHOLDER, within=("@",)),
     _substitute(_MARKDOWN, lambda match: ""),
     _substitute(_SPACED, _join_spaced),
     _substitute(_WORD, _one_script),

@@ -1,10 +1,11 @@
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narratives.text.normalize import normalize
+from narratives.text.normalize import _MAY_COMPOSE, normalize
 
 KAZAKH = "Әлем, ғылым, қазақ, теңіз, өнер, ұлт, үміт, қаһарман, іс — ӘҒҚҢӨҰҮҺІ"
 
@@ -159,3 +160,18 @@ def test_the_result_has_no_lone_surrogate_and_no_control_character(text: str) ->
 def test_kazakh_letters_are_never_changed(text: str) -> None:
     kept = [c for c in text if c.lower() in "әғқңөұүһі"]
     assert [c for c in clean(text) if c.lower() in "әғқңөұүһі"] == kept
+
+
+def test_what_is_never_composed_is_so_in_unicode() -> None:
+    left_alone = {c for c in map(chr, range(sys.maxunicode + 1)) if not _MAY_COMPOSE.match(c)}
+    assert set("aяқ—…«»№😀") <= left_alone
+    assert all(unicodedata.normalize("NFC", c) == c and not unicodedata.combining(c) for c in left_alone)
+    joined = (unicodedata.decomposition(c).split() for c in map(chr, range(sys.maxunicode + 1)))
+    pairs = [[chr(int(code, 16)) for code in codes] for codes in joined if len(codes) == 2 and not codes[0].startswith("<")]
+    assert len(pairs) > 900
+    assert not [pair for pair in pairs if left_alone.issuperset(pair)]
+
+
+@pytest.mark.parametrize("address", ["HTTPS://a.kz/x", "WwW.a.kz", "wWW.a.kz", "t.me/a_b", "tg://b", "www.a.kz"])
+def test_addresses_are_found_in_any_case(address: str) -> None:
+    assert normalize(f"Смотри {address}, там всё").text == "Смотри URL, там всё"
