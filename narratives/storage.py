@@ -170,6 +170,9 @@ class Location:
     def make_folder(self) -> None:
         if self.is_remote:
             filesystem, path = self._remote()
+            bucket = path.partition("/")[0]
+            if filesystem.type_name == "gcs" and _is_absent(filesystem, bucket):  # Google's client would create it
+                raise FileNotFoundError(errno.ENOENT, f"bucket {bucket!r} not found")
             filesystem.create_dir(path, recursive=True)
         else:
             self.local.mkdir(parents=True, exist_ok=True)
@@ -190,8 +193,9 @@ class Location:
                 shutil.rmtree(self.local)
             return
         filesystem, path = self._remote()
-        with contextlib.suppress(FileNotFoundError):
-            filesystem.delete_dir(path)
+        if self.is_folder():  # of one that is gone, Amazon's client and Google's say different things
+            with contextlib.suppress(FileNotFoundError):
+                filesystem.delete_dir(path)
 
     @contextlib.contextmanager
     def local_copy(self) -> Iterator[Path]:
@@ -219,6 +223,13 @@ class Location:
             path = Path(folder, self.name)
             path.write_bytes(source.read(_HEAD_BYTES))
             yield path
+
+
+def _is_absent(filesystem: Any, bucket: str) -> bool:
+    try:
+        return cast(str, filesystem.get_file_info(bucket).type.name) == "NotFound"
+    except OSError:
+        return False  # not everybody who may write to a bucket may look at it
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,7 +1,8 @@
-"""Dumps and outputs on object storage: an S3 server of this machine, asked through pyarrow as any other would be."""
+"""Dumps and outputs on object storage: an S3 and a Google server of this machine, asked through pyarrow as any others would be."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,10 +24,48 @@ from tests.test_job import dump
 
 pytest.importorskip("moto")
 pytest.importorskip("flask")
+pytest.importorskip("gcp_storage_emulator")
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+@pytest.fixture(scope="module", params=["s3", "gs"])
+def service(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
+    """A bucket, the environment variable that names its server, and the options of an address that do."""
+    with contextlib.contextmanager({"s3": _s3, "gs": _google}[request.param])() as found:
+        storage._filesystem.cache_clear()
+        yield found
+        storage._filesystem.cache_clear()
+
+
+@pytest.fixture
+def bucket(service: tuple[str, str, str]) -> str:
+    return service[0]
+
+
+GOOGLE = """
+import sys
+from gcp_storage_emulator.server import create_server
+server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="dumps")
+server.start()
+print(server._api._httpd.server_port, flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+def _google() -> Iterator[tuple[str, str, str]]:
+    # A process of its own: Google's client keeps Python's lock while it waits for some answers.
+    server = subprocess.Popen([sys.executable, "-c", GOOGLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert server.stdout is not None
+    address = f"127.0.0.1:{int(server.stdout.readline())}"
+    variable = "CLOUD_STORAGE_EMULATOR_ENDPOINT"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable, f"http://{address}")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield "gs://anonymous@dumps", variable, f"?endpoint_override={address}&scheme=http&retry_limit_seconds=5"
+    server.communicate()
+
+
+def _s3() -> Iterator[tuple[str, str, str]]:
     from moto.server import ThreadedMotoServer
     from pyarrow import fs
 
@@ -40,11 +79,9 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_REGION", "us-east-1")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setenv("NO_PROXY", "127.0.0.1")
-        storage._filesystem.cache_clear()
         maker = fs.S3FileSystem(allow_bucket_creation=True, endpoint_override=f"{host}:{port}", scheme="http", region="us-east-1")
         maker.create_dir("dumps")
-        yield "s3://dumps"
-        storage._filesystem.cache_clear()
+        yield "s3://dumps", "AWS_ENDPOINT_URL", f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
         server.stop()
 
 
@@ -114,16 +151,16 @@ def test_a_remote_folder_gives_the_rows_of_a_local_one(tmp_path: Path, scorer: S
 
 
 def test_the_command_line_takes_addresses(
-    tmp_path: Path, linear_bundle: ModelBundle, scorer: Scorer, bucket: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, linear_bundle: ModelBundle, scorer: Scorer, service: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from typer.testing import CliRunner
 
     from narratives.cli import app
 
+    bucket, variable, options = service
     source = sent(tmp_path / "in", f"{bucket}/cli/in")
     # The service may stand in the address itself, instead of the environment.
-    options = f"?endpoint_override={os.environ['AWS_ENDPOINT_URL'].removeprefix('http://')}&scheme=http&region=us-east-1"
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.delenv(variable)
     done = CliRunner().invoke(
         app, ["score", source + options, "-o", f"{bucket}/cli/out.parquet{options}", "--model", str(linear_bundle.path)]
     )
@@ -223,11 +260,12 @@ def test_a_lease_is_renewed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_not_there_is_a_clear_error(tmp_path: Path, scorer: Scorer, bucket: str) -> None:
-    with pytest.raises(InputError, match=r"s3://dumps/none\.jsonl: no such file"):
+    with pytest.raises(InputError, match=rf"{bucket}/none\.jsonl: no such file"):
         job.run(f"{bucket}/none.jsonl", tmp_path / "out.parquet", scorer)
     source = dump(tmp_path / "in.jsonl", 20)
-    with pytest.raises(JobError, match=r"s3://nobucket/out\.parquet: .*nobucket.* not found"):
-        job.run(source, "s3://nobucket/out.parquet", scorer)
+    nowhere = bucket.replace("dumps", "nobucket")
+    with pytest.raises(JobError, match=rf"{nowhere}/out\.parquet: .*nobucket.* not found"):
+        job.run(source, f"{nowhere}/out.parquet", scorer)
 
 
 def test_ray_reads_and_writes_remote_files(tmp_path: Path, scorer: Scorer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
