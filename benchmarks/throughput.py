@@ -165,16 +165,19 @@ def onnx_int8(bundle: ModelBundle) -> Way:
 
 
 def without_int8(bundle: ModelBundle) -> Way:
-    """The same graph, its weights widened: bfloat16 products where the CPU has them."""
-    return _through(bundle, openvino.OpenvinoBackend(dataclasses.replace(bundle.runtime(), has_int8_weights=False), ScoreConfig()))
+    """Activations not rounded, weights widened: bfloat16 products where the CPU has them."""
+    plain = dataclasses.replace(bundle.runtime(), has_int8_weights=False, int8_graph=None)
+    return _through(bundle, openvino.OpenvinoBackend(plain, ScoreConfig()))
 
 
 def one_at_a_time(bundle: ModelBundle) -> Way:
     """Each batch on all cores, waited for before the next."""
-    backend = openvino.OpenvinoBackend(bundle.runtime(), ScoreConfig())
-    graph = bundle.runtime().graph
+    runtime = bundle.runtime()
+    backend = openvino.OpenvinoBackend(runtime, ScoreConfig())
+    graph = runtime.int8_graph if backend.precision == "int8" else runtime.graph
     assert graph is not None
-    settings = {"INFERENCE_PRECISION_HINT": "bf16" if openvino.has_bfloat16() else "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK}
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if openvino.has_bfloat16() else "f32"}
+    settings |= {"DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK if backend.precision == "int8 dynamic" else 0}
     settings |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": usable_cores()}
     backend._queue = openvino.openvino.AsyncInferQueue(openvino.openvino.Core().compile_model(str(graph()), "CPU", settings), 1)
     return _through(bundle, backend)

@@ -14,6 +14,7 @@ import pytest
 from narratives import Post, Scorer
 from narratives.bundle import ModelBundle
 from narratives.errors import ConfigError
+from narratives.serve.batcher import Batcher
 from narratives.streaming import StreamConfig, astream, stream
 
 
@@ -242,3 +243,30 @@ def _wait(condition: object) -> bool:
 def test_settings_out_of_range_are_named(settings: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         StreamConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["chunks", "astream", "batcher"])
+def test_the_identifier_is_loaded_before_a_thread_asks_it(how: str, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An import that Ctrl-C interrupts in a thread may keep Python's import lock, and the job waits for ever.
+    is_main: list[bool] = []
+
+    def identify(_text: str) -> tuple[str, float]:
+        is_main.append(threading.current_thread() is threading.main_thread())
+        return "uk", 0.9
+
+    monkeypatch.setattr("narratives.text.language._identify", identify)
+    feed = [Post(text="Сьогодні ввечері в нашому місті йшов дощ, а потім був сніг", id=str(i)) for i in range(3)]
+
+    async def run() -> None:
+        if how == "astream":
+            assert len([p async for p in astream(scorer, from_list(feed))]) == 3
+        else:
+            async with Batcher(scorer, batch_posts=8, queue_posts=8) as batcher:
+                assert len(await batcher.predict(feed)) == 3
+
+    if how == "chunks":
+        assert sum(len(chunk) for chunk in scorer.pipe_chunks([feed, feed])) == 6
+    else:
+        asyncio.run(run())
+    assert is_main[0]
+    assert not all(is_main), "the posts themselves are asked about in a thread"

@@ -35,9 +35,11 @@ class RuntimeModel:
     prefix: str
     pad_id: int
     graph: Callable[[], Path] | None = None
+    int8_graph: Callable[[], Path] | None = None
+    """The same with activations rounded too, for engines that multiply in int8; absent where nobody measured their ranges."""
     tokenizer: Callable[[], Path] | None = None
     has_int8_weights: bool = False
-    """The graph's linear weights are in 8 bits: an engine may multiply in int8."""
+    """The linear weights of `graph` are in 8 bits: an engine may round activations as they come and multiply in int8."""
     torch_module: Callable[[], Any] | None = None
     linear_weights: Callable[[], dict[str, npt.NDArray[Any]]] | None = None
 

@@ -1,7 +1,8 @@
 """OpenVINO: the fast CPU backend.
 
-Where the graph has 8-bit weights, matrix products are in int8, activations rounded in groups as they come (dynamic quantisation);
-the rest, and graphs with float weights, in bfloat16 where the CPU computes in it, else in float32.
+On a CPU that computes in bfloat16 (and so multiplies in int8 without overflow) it runs the int8 graph of bundles that have one: linear
+layers in int8, the rest in bfloat16. Elsewhere graphs with 8-bit weights have their activations rounded in groups as they come
+(dynamic quantisation), and the rest is float32.
 """
 
 from __future__ import annotations
@@ -40,11 +41,15 @@ class OpenvinoBackend:
             raise ConfigError("this bundle has no graph for the openvino backend; use backend 'linear' or 'auto'")
         core = openvino.Core()
         floats = "bfloat16" if has_bfloat16() else "float32"
-        self.precision = "int8" if model.has_int8_weights else floats
-        graph = model.graph()
+        is_dynamic = False
+        if model.int8_graph is not None and floats == "bfloat16":
+            self.precision, graph = "int8", model.int8_graph()
+        else:
+            is_dynamic = model.has_int8_weights
+            self.precision, graph = "int8 dynamic" if is_dynamic else floats, model.graph()
         settings: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if floats == "bfloat16" else "f32",
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if self.precision == "int8" else 0,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if is_dynamic else 0,
             # Several batches at once, a core or a few for each: a tenth faster than all cores on one batch, which wait for each other.
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": config.threads or usable_cores(),

@@ -32,6 +32,7 @@ from narratives.records import STANCES
 FORMAT = 1
 DEFAULT_NAME = "kazakhstan-e5-small"
 _MAX_WEIGHT_BYTES = 4 * 2**30
+_RANGES = "activations.safetensors"
 _REQUIRED = ("taxonomy.toml", "weights.safetensors", "calibration.json", "train_config.json", "metrics.json", "README.md")
 
 
@@ -84,6 +85,7 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
     if not (list(taxonomy.ids) == manifest.get("labels") == calibration.pop("labels", None)):
         raise BundleError(path, "bundle.json, taxonomy.toml and calibration.json list different labels or another order")
     weights = _load_weights(path / "weights.safetensors")
+    ranges = _load_weights(path / _RANGES) if _RANGES in files else {}
     try:
         bundle = ModelBundle(
             name=str(manifest["name"]),
@@ -108,6 +110,7 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
             metrics=_read_json(path, "metrics.json"),
             card=(path / "README.md").read_text(encoding="utf-8"),
             weights=weights,
+            activation_ranges=ranges,
             agreement=manifest.get("agreement", {}),
             digest=_digest(manifest),
             path=path,
@@ -127,6 +130,9 @@ def save(bundle: ModelBundle, folder: Path, extra_files: Mapping[str, Path]) -> 
     try:
         (scratch / "taxonomy.toml").write_text(bundle.taxonomy_text, encoding="utf-8")
         save_file({k: np.ascontiguousarray(v) for k, v in bundle.weights.items()}, scratch / "weights.safetensors")
+        if bundle.activation_ranges:
+            save_file({k: np.ascontiguousarray(v) for k, v in bundle.activation_ranges.items()}, scratch / _RANGES)
+            (scratch / _RANGES).chmod(0o644)
         _write_json(scratch / "calibration.json", {"labels": list(bundle.labels), **asdict(bundle.calibration)})
         _write_json(scratch / "train_config.json", bundle.train_config.to_dict())
         _write_json(scratch / "metrics.json", bundle.metrics)
@@ -175,6 +181,9 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
         if weight is None or bias is None or weight.ndim != 2 or weight.shape[0] != rows or bias.shape != (rows,):
             raise BundleError(path, f"weights.safetensors: the {name} head does not have {rows} rows")
     _check_linear_part(bundle, path)
+    for name, value in bundle.activation_ranges.items():
+        if value.ndim != 2 or value.shape[0] != 2 or not np.isfinite(value).all() or (value[0] > value[1]).any():
+            raise BundleError(path, f"{_RANGES}: {name} {value.shape} is no lowest and highest value for each input")
     if bundle.kind == "linear":
         for name, shape in (("idf", (N_FEATURES,)), ("labels.weight", (n, N_FEATURES)), ("stance.weight", (len(STANCES), N_FEATURES))):
             if name not in bundle.weights or bundle.weights[name].shape != shape:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from narratives.backends.torch import NarrativeModel
 
 _EMBEDDINGS = "embeddings.word_embeddings.weight"
+INT8_GRAPH = "int8.onnx"
 
 WeightKind = Literal["difference", "whole", "linear", "runtime"]
 """difference: 8-bit difference to the shipped encoder; whole: all weights, with model.onnx; linear: TF-IDF weights; runtime: a
@@ -68,6 +69,8 @@ class ModelBundle:
     metrics: Mapping[str, Any]
     card: str
     weights: Mapping[str, Array] = field(repr=False)
+    activation_ranges: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    """Lowest and highest value of what each linear layer of the encoder takes in (`training/activations.py`); empty: not measured."""
     agreement: Mapping[str, Any] = field(default_factory=dict)
     """The check of fast backends against torch in float32: share of flipped decisions for each."""
     digest: str = ""
@@ -128,15 +131,18 @@ class ModelBundle:
             prefix=self.reading.prefix,
             pad_id=self.reading.pad_id,
             graph=None if is_linear else (lambda: self._graph(on_progress)),
+            int8_graph=(lambda: self._graph(on_progress, int8=True)) if self.activation_ranges else None,
             tokenizer=None if is_linear else (lambda: self._tokenizer(on_progress)),
             has_int8_weights=self.kind in ("difference", "runtime"),
             torch_module=None if is_linear else self.torch_module,
             linear_weights=(lambda: dict(self.weights)) if is_linear else None,
         )
 
-    def _graph(self, on_progress: Progress) -> Path:
+    def _graph(self, on_progress: Progress, *, int8: bool = False) -> Path:
+        name = INT8_GRAPH if int8 else "model.onnx"
         if self.kind in ("whole", "runtime"):
-            return self._file("model.onnx")
+            return self._file(name)
+        ranges = self.activation_ranges if int8 else None
         key = hashlib.sha256(f"{self._encoder_digest()}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
 
         def make(target: Path) -> None:
@@ -147,17 +153,21 @@ class ModelBundle:
             from narratives.encoders import bundled, graph
 
             shape, base = bundled.read_weights()
-            onnx.save(graph.build(shape, self.encoder_weights(base), self.heads()), str(target))
+            try:
+                built = graph.build(shape, self.encoder_weights(base), self.heads(), activation_ranges=ranges)
+            except (KeyError, ValueError) as error:
+                raise BundleError(self.path or self.name, f"activations.safetensors does not fit the encoder: {error}") from error
+            onnx.save(built, str(target))
 
-        return cached(f"{self.name}-{key}", "model.onnx", make)
+        return cached(f"{self.name}-{key}", name, make)
 
     def _encoder_digest(self) -> str:
-        """Of the weights the graph is made from: bundles that differ in calibration or in their linear part share a graph."""
+        """Of what graphs are made from: bundles that differ in calibration or in their linear part share them."""
         digest = hashlib.sha256()
-        for name in sorted(self.weights):
-            if not name.startswith("joined."):
-                digest.update(f"{name}:{self.weights[name].shape}".encode())
-                digest.update(np.ascontiguousarray(self.weights[name]).data)
+        parts = {name: value for name, value in self.weights.items() if not name.startswith("joined.")}
+        for name, value in sorted({**parts, **self.activation_ranges}.items()):
+            digest.update(f"{name}:{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
         return digest.hexdigest()
 
     def _tokenizer(self, on_progress: Progress) -> Path:

@@ -6,21 +6,24 @@
         -> label_logits (n, n_labels) float32, stance_logits (n, n_stances) float32
 
 The word embeddings stay in half precision (the table is 80% of the model and is only looked up), the encoder's linear weights
-are in 8 bits with a scale for each block of inputs (`int8.py`); all else is float32.
+are in 8 bits with a scale for each block of inputs (`int8.py`); all else is float32. With the ranges of activations, what these layers
+take in is rounded to 8 bits too, and their weights have a scale for each output: an engine then multiplies in int8 throughout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from narratives.encoders.int8 import block_of, quantise_blocks
+from narratives.encoders.int8 import balance, block_of, grid, quantise_blocks
 from narratives.encoders.shape import EncoderShape
 
+WORD_EMBEDDINGS = "word_embeddings"
+"""The name of the table, in half precision, in every graph."""
 _OPSET = 21  # the first whose DequantizeLinear knows blocks; Attention (23) was slower in onnxruntime, no faster in OpenVINO
 
 FloatArray = npt.NDArray[np.float32]
@@ -51,6 +54,21 @@ class _Writer:
         whole = self.op("DequantizeLinear", stored, by, name=f"{name}.weight", axis=0, block_size=block_of(weight.shape[1]))
         return self._add_bias(x, whole, bias, name)
 
+    def rounded(self, x: str, ranges: FloatArray, weights: Sequence[FloatArray], name: str) -> tuple[str, FloatArray]:
+        """`x` divided by its factors and rounded to its grid, and the factors."""
+        factors = balance(ranges, weights)
+        scale, zero_point = grid(ranges / factors)
+        steps = [self.constant(f"{name}.scale", np.array(scale)), self.constant(f"{name}.zero_point", np.array(zero_point))]
+        even = self.op("Mul", x, self.constant(f"{name}.factors", 1 / factors), name=f"{name}.balanced")
+        stored = self.op("QuantizeLinear", even, *steps, name=f"{name}.int8")
+        return self.op("DequantizeLinear", stored, *steps, name=f"{name}.rounded"), factors
+
+    def linear_rounded(self, x: str, weight: FloatArray, bias: FloatArray, name: str) -> str:
+        """For an input of `rounded`, whose factors are in the weight."""
+        q, scales = quantise_blocks(weight, weight.shape[1])
+        stored, by = self.constant(f"{name}.weight.int8", q.T), self.constant(f"{name}.weight.scale", scales[:, 0])
+        return self._add_bias(x, self.op("DequantizeLinear", stored, by, name=f"{name}.weight", axis=1), bias, name)
+
     def _add_bias(self, x: str, weight: str, bias: FloatArray, name: str) -> str:
         product = self.op("MatMul", x, weight, name=f"{name}.matmul")
         return self.op("Add", product, self.constant(f"{name}.bias", bias), name=f"{name}.out")
@@ -61,7 +79,12 @@ class _Writer:
 
 
 def build(
-    shape: EncoderShape, encoder: Mapping[str, FloatArray], heads: Mapping[str, FloatArray], *, position_offset: int = 0
+    shape: EncoderShape,
+    encoder: Mapping[str, FloatArray],
+    heads: Mapping[str, FloatArray],
+    *,
+    activation_ranges: Mapping[str, FloatArray] | None = None,
+    position_offset: int = 0,
 ) -> onnx.ModelProto:
     """Write encoder, pooling and heads as one ONNX model.
 
@@ -69,13 +92,15 @@ def build(
         shape: sizes of the encoder.
         encoder: arrays under the names of transformers' `BertModel`; linear weights (out, in).
         heads: `labels.weight` (n_labels, hidden), `labels.bias`, `stance.weight` (n_stances, hidden), `stance.bias`.
+        activation_ranges: lowest and highest value of what each linear layer takes in (`int8.layer_inputs`), shape (2, width);
+            None: these are not rounded.
         position_offset: first position id; 0 for BERT, 2 for XLM-R.
     """
     w = _Writer()
     hidden, head_size = shape.hidden, shape.hidden // shape.n_heads
     eps = shape.layer_norm_eps
 
-    table = w.constant("word_embeddings", encoder["embeddings.word_embeddings.weight"].astype(np.float16))
+    table = w.constant(WORD_EMBEDDINGS, encoder["embeddings.word_embeddings.weight"].astype(np.float16))
     words = w.op("Cast", w.op("Gather", table, "input_ids", name="words.half"), name="words", to=TensorProto.FLOAT)
     # Token type 0 everywhere: its row is added to every position once, here.
     positions = encoder["embeddings.position_embeddings.weight"] + encoder["embeddings.token_type_embeddings.weight"][0]
@@ -102,23 +127,32 @@ def build(
         def part(part_name: str, at: str = at) -> tuple[FloatArray, FloatArray]:
             return encoder[f"{at}{part_name}.weight"], encoder[f"{at}{part_name}.bias"]
 
-        def head_view(what: str, order: list[int], factor: np.float32, x: str = x, at: str = at) -> str:
-            weight, bias = encoder[f"{at}attention.self.{what}.weight"], encoder[f"{at}attention.self.{what}.bias"]
-            flat = w.linear_int8(x, weight * factor, bias * factor, f"{at}{what}")
+        def linears(x: str, input_name: str, layers: Mapping[str, tuple[FloatArray, FloatArray]], at: str = at) -> list[str]:
+            """Linear layers over one input: a weight and a bias for the name of each output."""
+            if activation_ranges is None:
+                return [w.linear_int8(x, *layer, f"{at}{name}") for name, layer in layers.items()]
+            ranges = activation_ranges[f"{at}{input_name}"].astype(np.float32)
+            x, factors = w.rounded(x, ranges, [weight for weight, _ in layers.values()], f"{at}{input_name}.in")
+            return [w.linear_rounded(x, weight * factors, bias, f"{at}{name}") for name, (weight, bias) in layers.items()]
+
+        def heads_of(flat: str, order: list[int]) -> str:
             return w.op("Transpose", w.op("Reshape", flat, split_heads, name=f"{flat}.heads"), name=f"{flat}.t", perm=order)
 
-        one_ = np.float32(1.0)
         # The 1/sqrt(head size) of attention is folded into the query's weights.
-        query, value = head_view("query", [0, 2, 1, 3], scale), head_view("value", [0, 2, 1, 3], one_)
-        key = head_view("key", [0, 2, 3, 1], one_)
+        weight, bias = part("attention.self.query")
+        projections = {"query": (weight * scale, bias * scale), "key": part("attention.self.key"), "value": part("attention.self.value")}
+        flat_query, flat_key, flat_value = linears(x, "attention.self", projections)
+        query, key, value = heads_of(flat_query, [0, 2, 1, 3]), heads_of(flat_key, [0, 2, 3, 1]), heads_of(flat_value, [0, 2, 1, 3])
         logits = w.op("Add", w.op("MatMul", query, key, name=f"{at}qk"), attention_bias, name=f"{at}qk.masked")
         weights = w.op("Softmax", logits, name=f"{at}attention", axis=-1)
         context = w.op("Transpose", w.op("MatMul", weights, value, name=f"{at}av"), name=f"{at}av.t", perm=[0, 2, 1, 3])
         context = w.op("Reshape", context, join_heads, name=f"{at}context")
-        attended = w.op("Add", w.linear_int8(context, *part("attention.output.dense"), f"{at}ao"), x, name=f"{at}attended")
+        (projected,) = linears(context, "attention.output.dense", {"ao": part("attention.output.dense")})
+        attended = w.op("Add", projected, x, name=f"{at}attended")
         attended = w.layer_norm(attended, *part("attention.output.LayerNorm"), eps, f"{at}attended.norm")
-        inner = w.op("Gelu", w.linear_int8(attended, *part("intermediate.dense"), f"{at}fi"), name=f"{at}gelu")
-        x = w.op("Add", w.linear_int8(inner, *part("output.dense"), f"{at}fo"), attended, name=f"{at}sum")
+        (wide,) = linears(attended, "intermediate.dense", {"fi": part("intermediate.dense")})
+        (narrow,) = linears(w.op("Gelu", wide, name=f"{at}gelu"), "output.dense", {"fo": part("output.dense")})
+        x = w.op("Add", narrow, attended, name=f"{at}sum")
         x = w.layer_norm(x, *part("output.LayerNorm"), eps, f"{at}norm")
 
     axis1, axis2 = (w.constant(f"axis{i}", np.array([i], dtype=np.int64)) for i in (1, 2))

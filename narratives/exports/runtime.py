@@ -1,18 +1,21 @@
 """A bundle as a self-contained folder: it scores without the package that carries the base model's weights, and without a cache.
 
-A bundle of the shipped encoder holds a difference to that encoder; here graph and tokenizer are made once and written beside it. It
-gives the same probabilities, to the last bit, and cannot be trained further.
+A bundle of the shipped encoder holds a difference to that encoder; here its graphs and tokenizer are made once and written beside it. It
+gives the same probabilities, to the last bit, and cannot be trained further. The word embeddings, nine tenths of a graph, are in a file of
+their own that both graphs read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from narratives import bundle as bundles
-from narratives.bundle import ModelBundle
+from narratives.bundle import INT8_GRAPH, ModelBundle
 
+EMBEDDINGS = "embeddings.bin"
 _NOTE = """
 ## This is a runtime export
 
@@ -35,7 +38,8 @@ def export_runtime(name_or_path: str | Path | None, folder: str | Path, *, say: 
     if bundle.kind != "difference":
         # Linear models, other encoders and earlier exports need nothing from outside as they are.
         own = bundle.path or Path()
-        extra = {name: own / name for name in ("model.onnx", "tokenizer.json", "config.json") if (own / name).is_file()}
+        names = ("model.onnx", INT8_GRAPH, EMBEDDINGS, "tokenizer.json", "config.json")
+        extra = {name: own / name for name in names if (own / name).is_file()}
         return bundle.save_pretrained(folder, extra_files=extra)
     runtime = bundle.runtime(say)
     assert runtime.graph is not None
@@ -44,4 +48,24 @@ def export_runtime(name_or_path: str | Path | None, folder: str | Path, *, say: 
     exported = dataclasses.replace(
         bundle, kind="runtime", weights=kept, card=bundle.card.rstrip("\n") + "\n" + _NOTE.format(model_id=bundle.model_id)
     )
-    return exported.save_pretrained(folder, extra_files={"model.onnx": runtime.graph(), "tokenizer.json": runtime.tokenizer()})
+    graphs = {"model.onnx": runtime.graph()} | ({INT8_GRAPH: runtime.int8_graph()} if runtime.int8_graph else {})
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {"tokenizer.json": runtime.tokenizer(), **_sharing_embeddings(graphs, Path(scratch))}
+        return exported.save_pretrained(folder, extra_files=files)
+
+
+def _sharing_embeddings(graphs: Mapping[str, Path], scratch: Path) -> dict[str, Path]:
+    """The graphs written anew in `scratch`, and the one file with the word embeddings that all of them name."""
+    import onnx
+    from onnx.external_data_helper import set_external_data
+
+    from narratives.encoders.graph import WORD_EMBEDDINGS
+
+    for name, path in graphs.items():
+        model = onnx.load(str(path))
+        (table,) = (tensor for tensor in model.graph.initializer if tensor.name == WORD_EMBEDDINGS)
+        (scratch / EMBEDDINGS).write_bytes(table.raw_data)
+        set_external_data(table, location=EMBEDDINGS)
+        table.ClearField("raw_data")
+        (scratch / name).write_bytes(model.SerializeToString())
+    return {name: scratch / name for name in (*graphs, EMBEDDINGS)}

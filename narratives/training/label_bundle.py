@@ -106,6 +106,7 @@ def assemble(
         metrics={},
         card="Not measured yet.\n",
         weights={**encoder, **heads, **{f"joined.{key}": value for key, value in joined.items()}},
+        activation_ranges=body.activation_ranges,
         path=body.path,
     )
     return bundle, _files_of(bundle, scratch)

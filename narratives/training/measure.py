@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from narratives import plugins
-from narratives.bundle import Calibration, ModelBundle
+from narratives.bundle import INT8_GRAPH, Calibration, ModelBundle
 from narratives.config import OperatingPoint, ScoreConfig
 from narratives.records import STANCES, Post, Prediction
-from narratives.scorer import Scorer
+from narratives.scorer import MAX_FLIPPED, Scorer
 from narratives.training.background import Background
 from narratives.training.corpus import NO_STANCE, group_of, label_targets, stance_targets
 from narratives.training.metrics import evaluate
 from narratives.training.screen import passes
 
 FloatArray = npt.NDArray[np.float32]
+MIN_FOR_RANGES = 256
+"""Posts from which the ranges of activations are measured: fewer would leave larger values to be met, and cut off, later."""
 
 
 def raw_logits(bundle: ModelBundle, posts: Sequence[Post], config: ScoreConfig) -> tuple[FloatArray, FloatArray]:
@@ -36,22 +38,49 @@ def raw_logits(bundle: ModelBundle, posts: Sequence[Post], config: ScoreConfig) 
     return np.log(labels / (1 - labels)).astype(np.float32), np.log(stances).astype(np.float32)
 
 
-def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: FloatArray) -> dict[str, dict[str, object]]:
-    """Share of decisions (post x label) in which each fast backend differs from torch in float32.
+def compare_backends(bundle: ModelBundle, posts: Sequence[Post], reference: FloatArray, *, seen: Sequence[Post]) -> ModelBundle:
+    """The bundle with `agreement`; and with `activation_ranges` where its encoder has an int8 graph, posts enough to measure them, and
+    rounding changes few decisions.
 
     Args:
-        reference: torch's label logits of the same posts.
+        posts: what backends are compared on.
+        reference: label logits of these posts in float32.
+        seen: what the bundle was trained on, for the ranges.
+    """
+    if bundle.kind == "linear":
+        return bundle
+    if bundle.kind == "difference" and not bundle.activation_ranges and len(seen) >= MIN_FOR_RANGES:
+        from narratives.training.activations import activation_ranges
+
+        bundle = dataclasses.replace(bundle, activation_ranges=activation_ranges(bundle, seen))
+    agreement = check_agreement(bundle, posts, reference)
+    if bundle.activation_ranges and agreement[INT8_GRAPH]["flipped_share"] > MAX_FLIPPED:
+        bundle = dataclasses.replace(bundle, activation_ranges={})
+        agreement = check_agreement(bundle, posts, reference)
+    return dataclasses.replace(bundle, agreement=agreement)
+
+
+def check_agreement(bundle: ModelBundle, posts: Sequence[Post], reference: FloatArray) -> dict[str, dict[str, Any]]:
+    """Share of decisions (post x label) in which each fast backend, and the int8 graph in onnxruntime, which is the same on every CPU,
+    differ from a model in float32.
+
+    Args:
+        reference: that model's label logits of the same posts.
     """
     thresholds = np.array(bundle.calibration.thresholds, dtype=np.float32)
     expected = bundle.calibration.probabilities(reference)
-    result: dict[str, dict[str, object]] = {}
-    for name in ("openvino", "onnx"):
-        config = ScoreConfig(backend=name, evidence=False)
-        backend = plugins.load("backend", plugins.BACKENDS, name)(bundle.runtime(), config)
+    runtime = bundle.runtime()
+    runs = [("openvino", runtime), ("onnx", runtime)]
+    if runtime.int8_graph is not None:
+        runs.append((INT8_GRAPH, dataclasses.replace(runtime, graph=runtime.int8_graph)))
+    result: dict[str, dict[str, Any]] = {}
+    for name, model in runs:
+        config = ScoreConfig(backend="openvino" if name == "openvino" else "onnx", evidence=False)
+        backend = plugins.load("backend", plugins.BACKENDS, config.backend)(model, config)
         found = Scorer(bundle, config, backend).predict_proba(posts)
         flipped = bundle.calibration.decide(found, thresholds) != bundle.calibration.decide(expected, thresholds)
         result[name] = {
-            "precision": backend.precision,
+            "precision": "int8" if name == INT8_GRAPH else backend.precision,
             "flipped_share": float(flipped.mean()),
             "largest_probability_difference": float(np.abs(found - expected).max()),
             "n_decisions": int(flipped.size),

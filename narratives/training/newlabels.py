@@ -33,7 +33,7 @@ from narratives.training.corpus import NO_STANCE, BoolArray, IntArray, group_of,
 from narratives.training.features import Pool, pool_with, read_texts
 from narratives.training.heads import Heads, as_figures, fit_heads, fit_on, folds_of
 from narratives.training.label_bundle import Fitted, assemble, base_of, only_new
-from narratives.training.measure import check_agreement, measure, raw_logits
+from narratives.training.measure import compare_backends, measure, raw_logits
 from narratives.training.metrics import evaluate
 from narratives.training.tune import compare_tuned, tune
 
@@ -95,7 +95,7 @@ def train_labels(
         bundle, extra = assemble(fitted, taxonomy, folder.name, config, start, scratch)
         bundle = bundle.save_pretrained(folder, extra_files=extra)
         say("comparing backends")
-        bundle = dataclasses.replace(bundle, agreement=_agreement(bundle, train[:MAX_COMPARED])).save_pretrained(folder, extra_files=extra)
+        bundle = _compared(bundle, train).save_pretrained(folder, extra_files=extra)
         say("measuring")
         metrics = _measured(bundle, fitted, taxonomy, train, test) | {
             "command": command,
@@ -268,11 +268,14 @@ def calibrate(logits: FloatArray, targets: BoolArray, stance_logits: FloatArray,
 # ---- measuring ----------------------------------------------------------------------------------------------------
 
 
-def _agreement(bundle: ModelBundle, posts: Sequence[Post]) -> dict[str, Any]:
-    """How far fast backends decide otherwise than float32: torch's where it is in the bundle, else onnxruntime's."""
+def _compared(bundle: ModelBundle, train: Sequence[Post]) -> ModelBundle:
+    """With how far fast backends decide otherwise than float32: torch's where it is in the bundle, else onnxruntime's."""
     reference: BackendName = "torch" if bundle.kind == "whole" else "onnx"
-    found = check_agreement(bundle, posts, raw_logits(bundle, posts, ScoreConfig(backend=reference, evidence=False))[0])
-    return {name: {**figures, "reference": reference} for name, figures in found.items()}
+    posts = train[:MAX_COMPARED]
+    logits, _ = raw_logits(bundle, posts, ScoreConfig(backend=reference, evidence=False))
+    bundle = compare_backends(bundle, posts, logits, seen=train)
+    agreement = {name: {**figures, "reference": reference} for name, figures in bundle.agreement.items()}
+    return dataclasses.replace(bundle, agreement=agreement)
 
 
 def _measured(bundle: ModelBundle, fitted: Fitted, taxonomy: Taxonomy, train: Sequence[Post], test: Sequence[Post]) -> dict[str, Any]:

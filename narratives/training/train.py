@@ -25,7 +25,7 @@ from narratives.training.card import model_card
 from narratives.training.corpus import NO_STANCE, Split, group_of, label_targets, split_corpus, stance_targets
 from narratives.training.features import read_texts
 from narratives.training.fit_bundle import LINEAR, fit_encoder_bundle, fit_linear_bundle
-from narratives.training.measure import check_agreement, measure, measure_background, measure_point, measure_screen, raw_logits
+from narratives.training.measure import compare_backends, measure, measure_background, measure_point, measure_screen, raw_logits
 from narratives.training.metrics import average_precision
 from narratives.training.screen import calibrate_screen, fit_screen, read_by_screen
 
@@ -179,8 +179,8 @@ def finish(
     if (screen_logits := read_by_screen(bundle, split.validation)) is not None:
         bundle, screen = calibrate_screen(bundle, screen_logits, calibration.probabilities(logits[0][: len(split.validation)]))
     say("comparing the fast backends with torch")
-    agreement = check_agreement(bundle, chosen_on, logits[0]) if bundle.kind != "linear" else {}
-    bundle = dataclasses.replace(bundle, agreement=agreement).save_pretrained(folder, extra_files=extra_files)
+    bundle = compare_backends(bundle, chosen_on, logits[0], seen=[*split.train, *real.train])
+    bundle = bundle.save_pretrained(folder, extra_files=extra_files)
 
     say("measuring")
     scorer = Scorer.from_bundle(bundle, config=ScoreConfig(evidence=False))

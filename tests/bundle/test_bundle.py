@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -98,6 +99,29 @@ def test_a_head_of_another_size_is_refused(copy: Path) -> None:
     reseal(copy)
     with pytest.raises(BundleError, match="the labels head does not have 2 rows"):
         bundles.load(copy)
+
+
+def test_ranges_of_activations_come_back_and_make_another_model(tmp_path: Path, linear_bundle: ModelBundle) -> None:
+    ranges = {"encoder.layer.0.output.dense": np.array([[-0.5, 0.0], [2.0, 3.0]], dtype=np.float16)}
+    saved = dataclasses.replace(linear_bundle, activation_ranges=ranges).save_pretrained(tmp_path / "ranged")
+    np.testing.assert_array_equal(bundles.load(tmp_path / "ranged").activation_ranges["encoder.layer.0.output.dense"], [[-0.5, 0], [2, 3]])
+    assert saved.digest != linear_bundle.digest
+
+
+@pytest.mark.parametrize("bad", [[[1.0, 0.0], [0.0, 1.0]], [[0.0, np.nan], [1.0, 1.0]], [[0.0, 1.0]]])
+def test_ranges_that_are_none_are_refused(tmp_path: Path, linear_bundle: ModelBundle, bad: list[list[float]]) -> None:
+    ranged = dataclasses.replace(linear_bundle, activation_ranges={"encoder.layer.0.output.dense": np.array(bad, dtype=np.float16)})
+    with pytest.raises(BundleError, match=r"activations\.safetensors: encoder\.layer\.0\.output\.dense .* is no lowest and highest value"):
+        ranged.save_pretrained(tmp_path / "ranged")
+
+
+def test_ranges_of_another_encoder_are_refused_when_the_graph_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NARRATIVES_CACHE", str(tmp_path))
+    ranges = {name: value[:, :5] for name, value in bundles.load().activation_ranges.items()}
+    runtime = dataclasses.replace(bundles.load(), activation_ranges=ranges).runtime()
+    assert runtime.int8_graph is not None
+    with pytest.raises(BundleError, match=r"activations\.safetensors does not fit the encoder"):
+        runtime.int8_graph()
 
 
 def test_a_linear_model_of_another_width_is_refused(copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from narratives import Post, ScoreConfig, Scorer, bundle
+from narratives.backends.onnx import OnnxBackend
 from narratives.bundle import ModelBundle
 from narratives.errors import BundleError
 from narratives.exports.runtime import export_runtime
@@ -53,6 +55,19 @@ def test_it_needs_neither_the_base_package_nor_a_cache_nor_the_graph_writer(ship
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "us_nato_conflation" in done.stdout
+
+
+def test_both_graphs_read_one_file_of_word_embeddings(shipped_runtime: Path, tmp_path: Path) -> None:
+    sizes = {path.name: path.stat().st_size for path in shipped_runtime.iterdir()}
+    assert sizes["model.onnx"] + sizes["int8.onnx"] < sizes["embeddings.bin"]
+    texts = ["Говорят, под Алматы открыли базу НАТО, а вчера её ещё не было.", "Ауа райы жақсы."]
+    expected, found = (
+        OnnxBackend(dataclasses.replace(runtime, graph=runtime.int8_graph), ScoreConfig()).logits(texts).labels
+        for runtime in (bundle.load().runtime(), bundle.load(shipped_runtime).runtime())
+    )
+    np.testing.assert_array_equal(found, expected)
+    again = export_runtime(shipped_runtime, tmp_path / "again")
+    assert {path.name for path in (again.path or Path()).iterdir()} == set(sizes) - {"openvino"}  # what OpenVINO compiled
 
 
 def test_it_says_what_it_is_and_is_not_trained_on(shipped_runtime: Path) -> None:

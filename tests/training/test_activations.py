@@ -1,0 +1,86 @@
+"""Ranges of activations, and the int8 graph that is made of them, against the graph without."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from narratives import bundle as bundles
+from narratives.backends.batching import TextEncoder
+from narratives.backends.onnx import OnnxBackend
+from narratives.bundle import INT8_GRAPH, ModelBundle
+from narratives.config import ScoreConfig
+from narratives.encoders.int8 import layer_inputs
+from narratives.scorer import MAX_FLIPPED
+from narratives.training import measure
+from narratives.training.activations import Ranges, activation_ranges
+from narratives.training.corpus import read_corpus
+from narratives.training.features import read_texts
+from narratives.training.measure import compare_backends, raw_logits
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ModelBundle:
+    return bundles.load()
+
+
+@pytest.fixture(scope="module")
+def some(shipped: ModelBundle) -> list:
+    return read_corpus(ROOT / "data" / "posts", shipped.taxonomy)[::230]
+
+
+@pytest.fixture(scope="module")
+def ranges(shipped: ModelBundle, some: list) -> Ranges:
+    return activation_ranges(shipped, some)
+
+
+def test_every_input_has_a_range_that_holds_what_passes_there(shipped: ModelBundle, some: list, ranges: Ranges) -> None:
+    encoder = shipped.torch_module().encoder
+    widths = layer_inputs(encoder.config.num_hidden_layers, encoder.config.hidden_size, encoder.config.intermediate_size)
+    assert {name: value.shape for name, value in ranges.items()} == {name: (2, width) for name, width in widths.items()}
+    runtime, seen = shipped.runtime(), []
+    assert runtime.tokenizer is not None
+    encoder.get_submodule("encoder.layer.3.output.dense").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
+    reader = TextEncoder(runtime.tokenizer(), prefix=runtime.prefix, max_length=512, pad_id=runtime.pad_id, batch_tokens=4096)
+    with torch.inference_mode():
+        for text in read_texts(some):
+            for batch in reader.batches([text]):
+                encoder(input_ids=torch.from_numpy(batch.input_ids), attention_mask=torch.from_numpy(batch.attention_mask))
+    tokens, (low, high) = torch.cat(seen).numpy(), ranges["encoder.layer.3.output.dense"].astype(np.float32)
+    # Each is met by some token and passed by none, but for half precision.
+    np.testing.assert_allclose(tokens.max(axis=0), high, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(tokens.min(axis=0), low, rtol=2e-3, atol=2e-3)
+
+
+def test_padding_is_no_token(shipped: ModelBundle, some: list) -> None:
+    one, other = some[0], dataclasses.replace(some[1], text="Да")
+    together, alone = activation_ranges(shipped, [one, other]), [activation_ranges(shipped, [post]) for post in (one, other)]
+    for name, value in together.items():
+        expected = np.stack([np.minimum(*(a[name][0] for a in alone)), np.maximum(*(a[name][1] for a in alone))])
+        np.testing.assert_allclose(value.astype(np.float32), expected.astype(np.float32), rtol=5e-3, atol=5e-3)
+
+
+def test_the_int8_graph_decides_as_the_other(shipped: ModelBundle, some: list) -> None:
+    texts, runtime = read_texts(some), shipped.runtime()
+    whole = OnnxBackend(runtime, ScoreConfig()).logits(texts).labels
+    rounded = OnnxBackend(dataclasses.replace(runtime, graph=runtime.int8_graph), ScoreConfig()).logits(texts).labels
+    assert 0 < np.abs(rounded - whole).mean() < 0.4
+    thresholds = np.array(shipped.calibration.thresholds, dtype=np.float32)
+    flags = [shipped.calibration.decide(shipped.calibration.probabilities(x), thresholds) for x in (whole, rounded)]
+    assert (flags[0] != flags[1]).mean() <= 4 * MAX_FLIPPED  # of 250 decisions
+    assert shipped.agreement[INT8_GRAPH]["flipped_share"] <= MAX_FLIPPED
+
+
+def test_ranges_that_change_decisions_are_dropped(shipped: ModelBundle, some: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "MIN_FOR_RANGES", 2)
+    narrow = {name: (value / 50).astype(np.float16) for name, value in shipped.activation_ranges.items()}
+    monkeypatch.setattr("narratives.training.activations.activation_ranges", lambda *_: narrow)
+    logits, _ = raw_logits(shipped, some, ScoreConfig(backend="onnx", evidence=False))
+    bare = dataclasses.replace(shipped, activation_ranges={}, agreement={})
+    found = compare_backends(bare, some, logits, seen=some)
+    assert not found.activation_ranges
+    assert set(found.agreement) == {"openvino", "onnx"}
