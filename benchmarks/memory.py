@@ -6,7 +6,7 @@ makes dumps by repeating the real posts of `posts.jsonl` with ids of their own, 
 run it), and prints a table: posts, size of the dump, seconds on the clock and of CPU, peak resident memory of the process, and how much
 higher it is than for the smallest dump of its kind; and the line that fits the CPU seconds. Posts that are the same are scored once only
 within a part of 4,096, so repetition saves nothing across the dump. `--model` takes another bundle: a linear one shows the memory of
-everything but the encoder in a tenth of the time.
+everything but the encoder in a tenth of the time. `--only-read` does not score: it shows what a kind's reader adds, in minutes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from narratives import Post
 from narratives.readers import read_posts
 
 SCORE = "from narratives.cli import main; main()"
+READ = "import sys; from narratives.readers import read_posts; print(sum(1 for _ in read_posts(sys.argv[1])))"
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,19 @@ def _lines(stream: TextIO, rows: Iterator[tuple[str, Post]]) -> None:
         stream.write(json.dumps({"id": name, "text": post.text, "channel": post.channel}, ensure_ascii=False) + "\n")
 
 
-def score(kind: str, n: int, dump: Path, output: Path, options: list[str]) -> Row:
+def run(kind: str, n: int, dump: Path, output: Path, options: list[str], *, only_read: bool) -> Row:
     clock = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCORE, "score", str(dump), "-o", str(output), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [READ, str(dump)] if only_read else [SCORE, "score", str(dump), "-o", str(output), *options]
+    process = subprocess.Popen([sys.executable, "-c", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    told = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"scoring {dump} ended with {os.waitstatus_to_exitcode(status)}")
-    counts = json.loads(output.with_name(f"{output.stem}.manifest.json").read_text("utf-8"))["counts"]
-    if counts["n_posts"] != n:
-        raise SystemExit(f"{dump}: {counts['n_posts']} posts were scored, expected {n}")
+    manifest = output.with_name(f"{output.stem}.manifest.json")
+    n_found = int(told) if only_read else json.loads(manifest.read_text("utf-8"))["counts"]["n_posts"]
+    if n_found != n:
+        raise SystemExit(f"{dump}: {n_found} posts were found, expected {n}")
     # Linux counts ru_maxrss in kilobytes.
     return Row(kind, n, dump.stat().st_size, time.monotonic() - clock, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
@@ -113,6 +116,7 @@ def main() -> None:
     kinds = ["result.json", "jsonl.gz", "jsonl.zst", "csv", "parquet"]
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--model")
+    parser.add_argument("--only-read", action="store_true")
     parser.add_argument("--output", choices=["parquet", "jsonl", "csv"], default="parquet")
     parser.add_argument("--folder", type=Path, help="where dumps are made; without it a temporary one")
     options = parser.parse_args()
@@ -124,7 +128,8 @@ def main() -> None:
             for n in sorted(options.posts):
                 dump = Path(folder, kind if kind == "result.json" else f"posts.{kind}")
                 make(kind, posts, n, dump)
-                row = score(kind, n, dump, Path(folder, f"out.{options.output}"), ["--model", options.model] if options.model else [])
+                settings = ["--model", options.model] if options.model else []
+                row = run(kind, n, dump, Path(folder, f"out.{options.output}"), settings, only_read=options.only_read)
                 rows.append(row)
                 print(
                     f"| {kind} | {n:,} | {row.dump_bytes / 1e6:,.0f} | {row.seconds:.0f} | {row.cpu_seconds:.1f} "

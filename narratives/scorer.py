@@ -17,7 +17,7 @@ from narratives import evidence as evidences
 from narratives import plugins
 from narratives.backends import Backend, Logits
 from narratives.backends.linear import LinearModel
-from narratives.bundle import ModelBundle
+from narratives.bundle import INT8_GRAPH, ModelBundle
 from narratives.config import ScoreConfig, may_have_bfloat16
 from narratives.errors import ConfigError
 from narratives.records import STANCES, Cell, Evidence, Post, Prediction, Stance, column_names, to_row
@@ -323,8 +323,10 @@ def choose_backend(bundle: ModelBundle, on_progress: Callable[[str], None] = lam
     """linear for a linear bundle; OpenVINO where the CPU has bfloat16 and the bundle's agreement check passed; else onnx."""
     if bundle.kind == "linear":
         return "linear"
-    flipped = bundle.agreement.get("openvino", {}).get("flipped_share")
-    if isinstance(flipped, float) and flipped <= MAX_FLIPPED and may_have_bfloat16():
+    # With ranges of activations it runs another graph here than it may have where the bundle was made: that graph was checked by itself.
+    checked = ("openvino", INT8_GRAPH) if bundle.activation_ranges else ("openvino",)
+    flipped = [bundle.agreement.get(name, {}).get("flipped_share") for name in checked]
+    if all(isinstance(share, float) and share <= MAX_FLIPPED for share in flipped) and may_have_bfloat16():
         try:
             from narratives.backends.openvino import has_bfloat16
         except ImportError:

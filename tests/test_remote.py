@@ -22,10 +22,6 @@ from narratives.storage import Location
 from tests.conftest import ROOT
 from tests.test_job import dump
 
-pytest.importorskip("moto")
-pytest.importorskip("flask")
-pytest.importorskip("gcp_storage_emulator")
-
 
 @pytest.fixture(scope="module", params=["s3", "gs"])
 def service(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
@@ -53,6 +49,7 @@ server.stop()
 
 
 def _google() -> Iterator[tuple[str, str, str]]:
+    pytest.importorskip("gcp_storage_emulator")
     # A process of its own: Google's client keeps Python's lock while it waits for some answers.
     server = subprocess.Popen([sys.executable, "-c", GOOGLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert server.stdout is not None
@@ -66,6 +63,8 @@ def _google() -> Iterator[tuple[str, str, str]]:
 
 
 def _s3() -> Iterator[tuple[str, str, str]]:
+    pytest.importorskip("moto")
+    pytest.importorskip("flask")
     from moto.server import ThreadedMotoServer
     from pyarrow import fs
 

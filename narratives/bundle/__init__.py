@@ -19,6 +19,18 @@ from __future__ import annotations
 
 from narratives.bundle.calibration import Calibration
 from narratives.bundle.folder import DEFAULT_NAME, FORMAT, find, load
-from narratives.bundle.model import INT8_GRAPH, ModelBundle, Reading, WeightKind, quantise
+from narratives.bundle.model import EMBEDDINGS, INT8_GRAPH, ModelBundle, Reading, WeightKind, quantise
 
-__all__ = ["DEFAULT_NAME", "FORMAT", "INT8_GRAPH", "Calibration", "ModelBundle", "Reading", "WeightKind", "find", "load", "quantise"]
+__all__ = [
+    "DEFAULT_NAME",
+    "EMBEDDINGS",
+    "FORMAT",
+    "INT8_GRAPH",
+    "Calibration",
+    "ModelBundle",
+    "Reading",
+    "WeightKind",
+    "find",
+    "load",
+    "quantise",
+]

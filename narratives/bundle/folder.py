@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from narratives import taxonomy as taxonomies
 from narratives.backends.terms import N_FEATURES
 from narratives.bundle.calibration import Calibration
-from narratives.bundle.model import ModelBundle, Reading
+from narratives.bundle.model import INT8_GRAPH, ModelBundle, Reading
 from narratives.cache import sha256
 from narratives.config import TrainConfig
 from narratives.encoders.bundled import SHA256 as BASE_SHA256
@@ -86,6 +86,10 @@ def load(name_or_path: str | Path | None = None) -> ModelBundle:
         raise BundleError(path, "bundle.json, taxonomy.toml and calibration.json list different labels or another order")
     weights = _load_weights(path / "weights.safetensors")
     ranges = _load_weights(path / _RANGES) if _RANGES in files else {}
+    if manifest.get("kind") == "runtime":
+        for name in ("model.onnx", "tokenizer.json", *([INT8_GRAPH] if ranges else [])):
+            if name not in files:
+                raise BundleError(path, f"is a runtime export, and bundle.json lists no {name}; export it again")
     try:
         bundle = ModelBundle(
             name=str(manifest["name"]),
@@ -182,6 +186,8 @@ def _check_heads(bundle: ModelBundle, path: Path) -> None:
             raise BundleError(path, f"weights.safetensors: the {name} head does not have {rows} rows")
     _check_linear_part(bundle, path)
     for name, value in bundle.activation_ranges.items():
+        if bundle.kind not in ("difference", "runtime"):
+            raise BundleError(path, f"holds {_RANGES}, and a bundle of kind {bundle.kind} has no use for it")
         if value.ndim != 2 or value.shape[0] != 2 or not np.isfinite(value).all() or (value[0] > value[1]).any():
             raise BundleError(path, f"{_RANGES}: {name} {value.shape} is no lowest and highest value for each input")
     if bundle.kind == "linear":

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 _EMBEDDINGS = "embeddings.word_embeddings.weight"
 INT8_GRAPH = "int8.onnx"
+EMBEDDINGS = "embeddings.bin"
+"""The word embeddings, where two graphs of a folder read the same."""
+OWN_FILES = ("model.onnx", INT8_GRAPH, EMBEDDINGS, "tokenizer.json", "config.json")
+"""What a folder holds of its own where no installed package carries the base model, and in runtime exports."""
 
 WeightKind = Literal["difference", "whole", "linear", "runtime"]
 """difference: 8-bit difference to the shipped encoder; whole: all weights, with model.onnx; linear: TF-IDF weights; runtime: a
-difference made into model.onnx and tokenizer.json (`exports/runtime.py`), without weights to train on."""
+difference made into graphs and tokenizer.json (`exports/runtime.py`), without weights to train on."""
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -72,7 +76,8 @@ class ModelBundle:
     activation_ranges: Mapping[str, Array] = field(default_factory=dict, repr=False)
     """Lowest and highest value of what each linear layer of the encoder takes in (`training/activations.py`); empty: not measured."""
     agreement: Mapping[str, Any] = field(default_factory=dict)
-    """The check of fast backends against torch in float32: share of flipped decisions for each."""
+    """For each fast backend, and for the int8 graph (`INT8_GRAPH`, in onnxruntime), the share of decisions in which it differs from
+    float32: torch's, or for new labels over the shipped encoder onnxruntime's."""
     digest: str = ""
     path: Path | None = None
 
@@ -143,7 +148,7 @@ class ModelBundle:
         if self.kind in ("whole", "runtime"):
             return self._file(name)
         ranges = self.activation_ranges if int8 else None
-        key = hashlib.sha256(f"{self._encoder_digest()}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{self._encoder_digest(ranges or {})}:{self.base_sha256}:{GRAPH_VERSION}".encode()).hexdigest()[:24]
 
         def make(target: Path) -> None:
             on_progress(f"building the runtime graph of {self.name} (once, some 15 s) …")
@@ -153,19 +158,20 @@ class ModelBundle:
             from narratives.encoders import bundled, graph
 
             shape, base = bundled.read_weights()
+            weights, heads = self.encoder_weights(base), self.heads()
             try:
-                built = graph.build(shape, self.encoder_weights(base), self.heads(), activation_ranges=ranges)
+                built = graph.build(shape, weights, heads, activation_ranges=ranges)
             except (KeyError, ValueError) as error:
                 raise BundleError(self.path or self.name, f"activations.safetensors does not fit the encoder: {error}") from error
             onnx.save(built, str(target))
 
         return cached(f"{self.name}-{key}", name, make)
 
-    def _encoder_digest(self) -> str:
-        """Of what graphs are made from: bundles that differ in calibration or in their linear part share them."""
+    def _encoder_digest(self, ranges: Mapping[str, Array]) -> str:
+        """Of what a graph is made from: bundles that differ in calibration or in their linear part share graphs."""
         digest = hashlib.sha256()
         parts = {name: value for name, value in self.weights.items() if not name.startswith("joined.")}
-        for name, value in sorted({**parts, **self.activation_ranges}.items()):
+        for name, value in sorted({**parts, **ranges}.items()):
             digest.update(f"{name}:{value.shape}".encode())
             digest.update(np.ascontiguousarray(value).data)
         return digest.hexdigest()
@@ -181,6 +187,10 @@ class ModelBundle:
             bundled.build_tokenizer(trimmed=True).save(str(target), pretty=False)
 
         return cached(f"tokenizer-{GRAPH_VERSION}-{self.base_sha256[:24]}", "tokenizer.json", make)
+
+    def own_files(self) -> dict[str, Path]:
+        """The files of `OWN_FILES` that its folder holds, by name: what `save_pretrained` is given to keep them."""
+        return {name: self.path / name for name in OWN_FILES if self.path is not None and (self.path / name).is_file()}
 
     def _file(self, name: str) -> Path:
         if self.path is None or not (self.path / name).is_file():
@@ -220,7 +230,7 @@ class ModelBundle:
 
         Args:
             folder: replaced if it is a bundle; refused if it holds anything else.
-            extra_files: files to copy in beside the usual ones: model.onnx, tokenizer.json, config.json.
+            extra_files: files to copy in beside the usual ones: out of `OWN_FILES`.
 
         Raises:
             BundleError: the folder holds anything else.

@@ -1,7 +1,7 @@
 """A bundle as a self-contained folder: it scores without the package that carries the base model's weights, and without a cache.
 
 A bundle of the shipped encoder holds a difference to that encoder; here its graphs and tokenizer are made once and written beside it. It
-gives the same probabilities, to the last bit, and cannot be trained further. The word embeddings, nine tenths of a graph, are in a file of
+gives the same probabilities, to the last bit, and cannot be trained further. The word embeddings, four fifths of a graph, are in a file of
 their own that both graphs read.
 """
 
@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from narratives import bundle as bundles
-from narratives.bundle import INT8_GRAPH, ModelBundle
+from narratives.bundle import EMBEDDINGS, INT8_GRAPH, ModelBundle
 
-EMBEDDINGS = "embeddings.bin"
 _NOTE = """
 ## This is a runtime export
 
@@ -37,10 +36,7 @@ def export_runtime(name_or_path: str | Path | None, folder: str | Path, *, say: 
     bundle = bundles.load(name_or_path)
     if bundle.kind != "difference":
         # Linear models, other encoders and earlier exports need nothing from outside as they are.
-        own = bundle.path or Path()
-        names = ("model.onnx", INT8_GRAPH, EMBEDDINGS, "tokenizer.json", "config.json")
-        extra = {name: own / name for name in names if (own / name).is_file()}
-        return bundle.save_pretrained(folder, extra_files=extra)
+        return bundle.save_pretrained(folder, extra_files=bundle.own_files())
     runtime = bundle.runtime(say)
     assert runtime.graph is not None
     assert runtime.tokenizer is not None

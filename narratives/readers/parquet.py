@@ -11,6 +11,8 @@ from narratives.readers.fields import match_columns, post_from_fields
 from narratives.records import Post, RejectedRecord
 
 _BATCH_ROWS = 2048
+_BUFFER_BYTES = 2**20
+"""Read ahead of each column; without it a row group's columns are held whole."""
 
 
 def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | RejectedRecord]:
@@ -19,7 +21,7 @@ def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | Rejec
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, buffer_size=_BUFFER_BYTES)
         names = file.schema_arrow.names
     except (pa.ArrowInvalid, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(path, f"is no readable Parquet file: {error}") from error
@@ -28,7 +30,7 @@ def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | Rejec
         wanted = sorted({name for names in columns.values() for name in names})
         number = 0
         try:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+            for batch in _batches(file, wanted):
                 for record in _rows(batch):
                     number += 1
                     try:
@@ -40,6 +42,15 @@ def read(path: Path, *, text_column: str | None = None) -> Iterator[Post | Rejec
                     yield from notes
         except (pa.ArrowInvalid, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             yield RejectedRecord(str(path), number + 1, None, f"the file breaks off: {error}")
+
+
+def _batches(file: Any, columns: list[str]) -> Iterator[Any]:
+    """Batches of one row group after another; what a group took is given back, or memory grows with the file."""
+    import pyarrow as pa
+
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False)
+        pa.default_memory_pool().release_unused()
 
 
 def _rows(batch: Any) -> list[dict[str, object]]:

@@ -59,7 +59,8 @@ def activation_ranges(bundle: ModelBundle, posts: Sequence[Post]) -> Ranges:
         batch_tokens=ScoreConfig().batch_tokens,
     )
     with torch.inference_mode():
-        for batch in reader.batches(read_texts(posts[:: max(1, len(posts) // MAX_POSTS)][:MAX_POSTS])):
+        n = min(MAX_POSTS, len(posts))
+        for batch in reader.batches(read_texts([posts[i * len(posts) // n] for i in range(n)])):
             mask = torch.from_numpy(batch.attention_mask)
             real[:] = [mask.bool()]
             encoder(input_ids=torch.from_numpy(batch.input_ids), attention_mask=mask)

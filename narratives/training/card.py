@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from narratives.bundle import ModelBundle
+from narratives.bundle import INT8_GRAPH, ModelBundle
 from narratives.errors import BundleError
 from narratives.training.metrics import Figure
 
 MIN_PROMISED = 45
 """Fewer posts cannot show a recall of 0.95 with 90% confidence, even if none is missed: 0.95 ** 44 > 0.1."""
+
+
+_RUNS = {INT8_GRAPH: "the int8 graph in onnxruntime, the same on every CPU"}
 
 
 def model_card(bundle: ModelBundle) -> str:
@@ -71,12 +74,13 @@ def model_card(bundle: ModelBundle) -> str:
         *_other_set_lines(metrics.get("other_sets") or {}),
         *_behaviour_lines(metrics.get("behaviour") or []),
         *_evidence_lines(metrics.get("evidence") or []),
-        "## Backends against torch in float32",
+        "## Backends against float32",
         "",
         "| backend | precision | decisions that differ | largest difference of a probability |",
         "|---|---|---|---|",
         *(
-            f"| {name} | {a['precision']} | {a['flipped_share']:.2%} of {a['n_decisions']} | {a['largest_probability_difference']:.4f} |"
+            f"| {_RUNS.get(name, name)} | {a['precision']} | {a['flipped_share']:.2%} of {a['n_decisions']} "
+            f"| {a['largest_probability_difference']:.4f} |"
             for name, a in bundle.agreement.items()
         ),
         "",
@@ -107,9 +111,8 @@ def add_to_card(bundle: ModelBundle, key: Literal["other_sets", "behaviour", "ev
     if bundle.path is None:
         raise BundleError(bundle.name, "is not saved anywhere; save it before adding to its card")
     metrics = {**bundle.metrics, key: {**bundle.metrics.get(key, {}), **value} if isinstance(value, dict) else value}
-    extra = {name: bundle.path / name for name in ("model.onnx", "tokenizer.json", "config.json") if (bundle.path / name).is_file()}
     changed = dataclasses.replace(bundle, metrics=metrics)
-    return dataclasses.replace(changed, card=model_card(changed)).save_pretrained(bundle.path, extra_files=extra)
+    return dataclasses.replace(changed, card=model_card(changed)).save_pretrained(bundle.path, extra_files=bundle.own_files())
 
 
 def _linear_lines(figures: Mapping[str, Any] | None) -> list[str]:

@@ -69,7 +69,7 @@ def pool_with(bundle: ModelBundle) -> Pool:
     def pool(texts: Sequence[str]) -> FloatArray:
         if not texts:
             return np.zeros((0, len(passing.labels)), dtype=np.float32)
-        key = hashlib.sha256("\0".join([passing._encoder_digest(), str(bundle.reading), *texts]).encode()).hexdigest()[:32]
+        key = hashlib.sha256("\0".join([passing._encoder_digest({}), str(bundle.reading), *texts]).encode()).hexdigest()[:32]
 
         def make(target: Path) -> None:
             if not loaded:

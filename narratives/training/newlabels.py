@@ -95,7 +95,8 @@ def train_labels(
         bundle, extra = assemble(fitted, taxonomy, folder.name, config, start, scratch)
         bundle = bundle.save_pretrained(folder, extra_files=extra)
         say("comparing backends")
-        bundle = _compared(bundle, train).save_pretrained(folder, extra_files=extra)
+        # What a bundle to start from says of its own labels is to stay: its ranges, or that it has none, do too.
+        bundle = _compared(bundle, train, seen=[] if start else train).save_pretrained(folder, extra_files=extra)
         say("measuring")
         metrics = _measured(bundle, fitted, taxonomy, train, test) | {
             "command": command,
@@ -268,12 +269,12 @@ def calibrate(logits: FloatArray, targets: BoolArray, stance_logits: FloatArray,
 # ---- measuring ----------------------------------------------------------------------------------------------------
 
 
-def _compared(bundle: ModelBundle, train: Sequence[Post]) -> ModelBundle:
+def _compared(bundle: ModelBundle, train: Sequence[Post], *, seen: Sequence[Post]) -> ModelBundle:
     """With how far fast backends decide otherwise than float32: torch's where it is in the bundle, else onnxruntime's."""
     reference: BackendName = "torch" if bundle.kind == "whole" else "onnx"
     posts = train[:MAX_COMPARED]
     logits, _ = raw_logits(bundle, posts, ScoreConfig(backend=reference, evidence=False))
-    bundle = compare_backends(bundle, posts, logits, seen=train)
+    bundle = compare_backends(bundle, posts, logits, seen=seen)
     agreement = {name: {**figures, "reference": reference} for name, figures in bundle.agreement.items()}
     return dataclasses.replace(bundle, agreement=agreement)
 

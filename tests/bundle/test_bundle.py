@@ -101,17 +101,27 @@ def test_a_head_of_another_size_is_refused(copy: Path) -> None:
         bundles.load(copy)
 
 
-def test_ranges_of_activations_come_back_and_make_another_model(tmp_path: Path, linear_bundle: ModelBundle) -> None:
+def test_ranges_of_activations_come_back_and_make_another_model(tmp_path: Path) -> None:
     ranges = {"encoder.layer.0.output.dense": np.array([[-0.5, 0.0], [2.0, 3.0]], dtype=np.float16)}
-    saved = dataclasses.replace(linear_bundle, activation_ranges=ranges).save_pretrained(tmp_path / "ranged")
-    np.testing.assert_array_equal(bundles.load(tmp_path / "ranged").activation_ranges["encoder.layer.0.output.dense"], [[-0.5, 0], [2, 3]])
-    assert saved.digest != linear_bundle.digest
+    shipped = bundles.load()
+    saved = dataclasses.replace(shipped, activation_ranges=ranges).save_pretrained(tmp_path / "ranged")
+    np.testing.assert_array_equal(saved.activation_ranges["encoder.layer.0.output.dense"], [[-0.5, 0], [2, 3]])
+    assert saved.digest != shipped.digest
+    without = dataclasses.replace(shipped, activation_ranges={}).save_pretrained(tmp_path / "without")
+    assert not without.activation_ranges
+    assert without.runtime().int8_graph is None
 
 
 @pytest.mark.parametrize("bad", [[[1.0, 0.0], [0.0, 1.0]], [[0.0, np.nan], [1.0, 1.0]], [[0.0, 1.0]]])
-def test_ranges_that_are_none_are_refused(tmp_path: Path, linear_bundle: ModelBundle, bad: list[list[float]]) -> None:
-    ranged = dataclasses.replace(linear_bundle, activation_ranges={"encoder.layer.0.output.dense": np.array(bad, dtype=np.float16)})
+def test_ranges_that_are_none_are_refused(tmp_path: Path, bad: list[list[float]]) -> None:
+    ranged = dataclasses.replace(bundles.load(), activation_ranges={"encoder.layer.0.output.dense": np.array(bad, dtype=np.float16)})
     with pytest.raises(BundleError, match=r"activations\.safetensors: encoder\.layer\.0\.output\.dense .* is no lowest and highest value"):
+        ranged.save_pretrained(tmp_path / "ranged")
+
+
+def test_ranges_that_nothing_can_use_are_refused(tmp_path: Path, linear_bundle: ModelBundle) -> None:
+    ranged = dataclasses.replace(linear_bundle, activation_ranges=dict(bundles.load().activation_ranges))
+    with pytest.raises(BundleError, match=r"holds activations\.safetensors, and a bundle of kind linear has no use for it"):
         ranged.save_pretrained(tmp_path / "ranged")
 
 

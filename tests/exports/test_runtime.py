@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from narratives.backends.onnx import OnnxBackend
 from narratives.bundle import ModelBundle
 from narratives.errors import BundleError
 from narratives.exports.runtime import export_runtime
+from narratives.training.card import add_to_card
 from tests.conftest import ROOT
 
 
@@ -68,6 +70,25 @@ def test_both_graphs_read_one_file_of_word_embeddings(shipped_runtime: Path, tmp
     np.testing.assert_array_equal(found, expected)
     again = export_runtime(shipped_runtime, tmp_path / "again")
     assert {path.name for path in (again.path or Path()).iterdir()} == set(sizes) - {"openvino"}  # what OpenVINO compiled
+
+
+def test_figures_added_to_its_card_leave_it_whole(shipped_runtime: Path, tmp_path: Path) -> None:
+    mine = export_runtime(shipped_runtime, tmp_path / "mine")
+    changed = add_to_card(mine, "other_sets", {"mine": mine.metrics["test"]})
+    assert changed.digest == mine.digest
+    for backend in ("onnx", "openvino"):
+        assert Scorer.from_bundle(changed, config=ScoreConfig(backend=backend)).predict(["Ауа райы жақсы."])[0].labels == ()
+
+
+@pytest.mark.parametrize("name", ["int8.onnx", "model.onnx"])
+def test_a_folder_without_one_of_its_graphs_is_refused(shipped_runtime: Path, tmp_path: Path, name: str) -> None:
+    mine = export_runtime(shipped_runtime, tmp_path / "mine").path
+    assert mine is not None
+    manifest = json.loads((mine / "bundle.json").read_text("utf-8"))
+    del manifest["files"][name]
+    (mine / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(BundleError, match=rf"is a runtime export, and bundle\.json lists no {name}; export it again"):
+        bundle.load(mine)
 
 
 def test_it_says_what_it_is_and_is_not_trained_on(shipped_runtime: Path) -> None:

@@ -2,6 +2,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from narratives.errors import InputError
@@ -162,3 +164,13 @@ def test_an_unreadable_forward_date_leaves_the_post_and_a_note(tmp_path: Path) -
     post, note = read_posts(write(tmp_path / "a.ndjson", json.dumps(row) + "\n"))
     assert isinstance(post, Post) and post.forwarded_at is None
     assert isinstance(note, RejectedRecord) and "'вчера' is not a time" in note.reason
+
+
+def test_rows_of_all_row_groups_come_in_order_and_a_broken_one_says_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "many.parquet"
+    texts = [f"Пост {i}" if i != 3333 else None for i in range(5000)]
+    pq.write_table(pa.table({"id": [str(i) for i in range(5000)], "text": texts}), path, row_group_size=700)
+    found = list(read_posts(path))
+    posts = [item for item in found if isinstance(item, Post)]
+    assert [post.id for post in posts] == [str(i) for i in range(5000) if texts[i]]
+    assert [item.line for item in found if not isinstance(item, Post)] == [3334]

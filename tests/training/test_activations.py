@@ -14,7 +14,7 @@ from narratives.backends.onnx import OnnxBackend
 from narratives.bundle import INT8_GRAPH, ModelBundle
 from narratives.config import ScoreConfig
 from narratives.encoders.int8 import layer_inputs
-from narratives.scorer import MAX_FLIPPED
+from narratives.scorer import MAX_FLIPPED, choose_backend
 from narratives.training import measure
 from narratives.training.activations import Ranges, activation_ranges
 from narratives.training.corpus import read_corpus
@@ -84,3 +84,27 @@ def test_ranges_that_change_decisions_are_dropped(shipped: ModelBundle, some: li
     found = compare_backends(bare, some, logits, seen=some)
     assert not found.activation_ranges
     assert set(found.agreement) == {"openvino", "onnx"}
+
+
+def test_ranges_are_kept_where_decisions_stay(shipped: ModelBundle, some: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "MIN_FOR_RANGES", 2)
+    monkeypatch.setattr(measure, "MAX_FLIPPED", 0.02)  # five of these 250 decisions, instead of one
+    logits, _ = raw_logits(shipped, some, ScoreConfig(backend="onnx", evidence=False))
+    bare = dataclasses.replace(shipped, activation_ranges={}, agreement={})
+    found = compare_backends(bare, some, logits, seen=some)
+    assert set(found.activation_ranges) == set(shipped.activation_ranges)
+    assert set(found.agreement) == {"openvino", "onnx", INT8_GRAPH}
+    # Few posts, or none: a bundle that others are made of keeps what it has.
+    again = compare_backends(bare, some, logits, seen=[])
+    assert not again.activation_ranges
+    kept = compare_backends(shipped, some, logits, seen=some)
+    assert kept.activation_ranges is shipped.activation_ranges
+
+
+def test_automatic_choice_asks_the_int8_graph_too(shipped: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("narratives.scorer.may_have_bfloat16", lambda: True)
+    monkeypatch.setattr("narratives.backends.openvino.has_bfloat16", lambda: True)
+    assert choose_backend(shipped) == "openvino"
+    bad = {**shipped.agreement, INT8_GRAPH: {**shipped.agreement[INT8_GRAPH], "flipped_share": 0.01}}
+    assert choose_backend(dataclasses.replace(shipped, agreement=bad)) == "onnx"
+    assert choose_backend(dataclasses.replace(shipped, agreement=bad, activation_ranges={})) == "openvino"
