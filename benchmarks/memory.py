@@ -35,8 +35,13 @@ import zstandard
 from narratives import Post
 from narratives.readers import read_posts
 
-SCORE = "from narratives.cli import main; main()"
-READ = "import sys; from narratives.readers import read_posts; print(sum(1 for _ in read_posts(sys.argv[1])))"
+# The kernel's own count of the process, told at its end: what `wait4` gives begins with the peak of whoever started it.
+PEAK = (
+    "import atexit, re, sys; from pathlib import Path; "
+    "atexit.register(lambda: print('peak', re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])); "
+)
+SCORE = PEAK + "from narratives.cli import main; main()"
+READ = PEAK + "from narratives.readers import read_posts; print('posts', sum(1 for _ in read_posts(sys.argv[1])))"
 
 
 @dataclass(frozen=True)
@@ -97,16 +102,15 @@ def run(kind: str, n: int, dump: Path, output: Path, options: list[str], *, only
     command = [READ, str(dump)] if only_read else [SCORE, "score", str(dump), "-o", str(output), *options]
     process = subprocess.Popen([sys.executable, "-c", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
-    told = process.stdout.read()
+    told = dict(line.split() for line in process.stdout if line.startswith(("peak ", "posts ")))
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"scoring {dump} ended with {os.waitstatus_to_exitcode(status)}")
     manifest = output.with_name(f"{output.stem}.manifest.json")
-    n_found = int(told) if only_read else json.loads(manifest.read_text("utf-8"))["counts"]["n_posts"]
+    n_found = int(told["posts"]) if only_read else json.loads(manifest.read_text("utf-8"))["counts"]["n_posts"]
     if n_found != n:
         raise SystemExit(f"{dump}: {n_found} posts were found, expected {n}")
-    # Linux counts ru_maxrss in kilobytes.
-    return Row(kind, n, dump.stat().st_size, time.monotonic() - clock, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    return Row(kind, n, dump.stat().st_size, time.monotonic() - clock, used.ru_utime + used.ru_stime, int(told["peak"]) * 1024)
 
 
 def main() -> None:
