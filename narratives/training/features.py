@@ -1,5 +1,6 @@
 """What a frozen encoder sees in a text: its mean-pooled last states, by the graph that will score, so that heads fitted on them fit it.
-(Where ranges of activations are measured afterwards, CPUs with bfloat16 score with the int8 graph; they are dropped if it decides otherwise.)
+(Where ranges of activations are measured afterwards, CPUs with bfloat16 score with the int8 graph: ranges are dropped if that decides
+otherwise.)
 
 The runtime graph of the shipped encoder, or of a trained bundle, gets heads that pass the pooled vector through. Features of a set of
 texts are kept in the user's cache folder: training again with other labels costs seconds.
