@@ -25,7 +25,6 @@ STRENGTH = 0.85
 logits (99th percentile); one searched for each layer lowers the mean error by a sixth (docs/experiments.md)."""
 
 FloatArray = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int8] | npt.NDArray[np.uint8]
 
 
 def block_of(n_inputs: int) -> int:

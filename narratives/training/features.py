@@ -1,6 +1,6 @@
 """What a frozen encoder sees in a text: its mean-pooled last states, by the graph that will score, so that heads fitted on them fit it.
-(Where ranges of activations are measured afterwards, CPUs with bfloat16 score with the int8 graph: ranges are dropped if that decides
-otherwise.)
+(A bundle with ranges of activations scores with its int8 graph where the CPU computes in bfloat16; heads are fitted without that rounding,
+and training checks how many decisions it changes.)
 
 The runtime graph of the shipped encoder, or of a trained bundle, gets heads that pass the pooled vector through. Features of a set of
 texts are kept in the user's cache folder: training again with other labels costs seconds.
@@ -96,7 +96,10 @@ def _passing(bundle: ModelBundle) -> ModelBundle:
         "stance.bias": np.zeros(len(STANCES), dtype=np.float32),
     }
     names = tuple(Label(f"d{i}", {}, {}, {}) for i in range(hidden))
-    return dataclasses.replace(bundle, name="features", taxonomy=Taxonomy("features", 1, names), weights={**encoder, **heads})
+    # Without ranges, so that features are not rounded on some machines alone.
+    return dataclasses.replace(
+        bundle, name="features", taxonomy=Taxonomy("features", 1, names), weights={**encoder, **heads}, activation_ranges={}
+    )
 
 
 def _backend(bundle: ModelBundle) -> Backend:

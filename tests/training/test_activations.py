@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from narratives.scorer import MAX_FLIPPED, choose_backend
 from narratives.training import measure
 from narratives.training.activations import Ranges, activation_ranges
 from narratives.training.corpus import read_corpus
-from narratives.training.features import read_texts
+from narratives.training.features import _passing, read_texts
 from narratives.training.measure import compare_backends, raw_logits
 from tests.conftest import ROOT
 
@@ -108,3 +110,19 @@ def test_automatic_choice_asks_the_int8_graph_too(shipped: ModelBundle, monkeypa
     bad = {**shipped.agreement, INT8_GRAPH: {**shipped.agreement[INT8_GRAPH], "flipped_share": 0.01}}
     assert choose_backend(dataclasses.replace(shipped, agreement=bad)) == "onnx"
     assert choose_backend(dataclasses.replace(shipped, agreement=bad, activation_ranges={})) == "openvino"
+
+
+def test_features_to_fit_heads_on_are_not_rounded(shipped: ModelBundle) -> None:
+    assert shipped.runtime().int8_graph is not None
+    assert _passing(shipped).runtime().int8_graph is None
+
+
+def test_finishing_again_refuses_what_it_cannot_finish(shipped: ModelBundle, tmp_path: Path) -> None:
+    finish_again = runpy.run_path(str(ROOT / "scripts" / "finish.py"))["finish_again"]
+    posts, target = ROOT / "data" / "posts", tmp_path / "mine"
+    with pytest.raises(SystemExit, match="was trained with real posts beside the corpus; name them with --background"):
+        finish_again(shipped, posts, [], target)
+    for other in (dataclasses.replace(shipped, kind="runtime"), dataclasses.replace(shipped, metrics={"new_labels": {}})):
+        with pytest.raises(SystemExit, match="expected a bundle that `narratives train` made of a corpus of events"):
+            finish_again(other, posts, [], target)
+    assert not target.exists()
